@@ -10,14 +10,18 @@ out without.
 
 import os
 import pathlib
+import statistics
 import subprocess
 import sys
 import time
+from socket import AF_UNIX
+from socket import socket as Socket
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from bench import ESTIVA, IMAGE, Bench, main  # noqa: E402
 
 CROWD = 100
+IMAGES = 50
 IDLE = 20
 STEPS = "FROM {image}\nCOPY context/a context/b /\n" + "".join(f"RUN cat /a /b > /c{n}\n" for n in range(8))
 SERVICE = f'image: "{IMAGE}", command: [/bin/sleep, "1000"], stop_grace_period: 0s'
@@ -38,6 +42,18 @@ for _ in range(int(sys.argv[3])):
     times.append((time.perf_counter() - begin) * 1000)
 times.sort()
 print(times[len(times) // 2])
+"""
+
+
+LIST = """
+import docker, sys, time
+client = docker.DockerClient("unix://" + sys.argv[1])
+times = []
+for _ in range(5):
+    begin = time.perf_counter()
+    client.{call}
+    times.append((time.perf_counter() - begin) * 1000)
+print(sorted(times)[2])
 """
 
 
@@ -94,6 +110,70 @@ class Api(Bench):
         for socket in self.sockets().values():
             docker = f"docker -H unix://{socket}"
             self.plain.run("sh", "-c", f"{docker} ps -aq | xargs -r {docker} rm -f > /dev/null")
+
+    def ready_row(self):
+        """The server alone, asked until it answers."""
+        path = f"{self.folder}/ready.sock"
+        times, sizes = [], []
+        for number in range(self.count + 1):
+            begin = time.perf_counter()
+            words = [ESTIVA, "api", "serve", "--listen", f"unix://{path}"]
+            server = subprocess.Popen(words, stdout=subprocess.PIPE, env={**os.environ, **self.estiva_env})
+            server.stdout.readline()
+            with Socket(AF_UNIX) as client:
+                client.connect(path)
+                client.sendall(b"GET /_ping HTTP/1.1\r\nHost: x\r\n\r\n")
+                client.recv(1)
+            if number:
+                times.append((time.perf_counter() - begin) * 1000)
+                status = pathlib.Path(f"/proc/{server.pid}/status").read_text()
+                sizes.append(int(status.partition("\nVmRSS:")[2].split()[0]) / 1024)
+            server.terminate()
+            server.wait()
+        name = "api serve from its start to the first answer"
+        self.results.add(name, {"estiva": statistics.median(times)}, limit=300)
+        self.results.add("resident memory of it then", {"estiva": max(sizes)}, unit="MB", limit=60)
+
+    def look_row(self):
+        """What is looked at, of many things."""
+        python = os.environ.get("ESTIVA_BENCH_DOCKER_PY")
+        loop = 'i=0; while [ $i -lt 100000 ]; do echo "line $i of the log"; i=$((i+1)); done'
+        self.each("run", "--name", "long", "--network", "none", IMAGE, "/bin/sh", "-c", f"({loop})")
+        for number in range(IMAGES):
+            self.each("tag", IMAGE, f"bench/many{number}:1")
+        for number in range(CROWD):
+            self.each("create", "--network", "none", "--name", f"c{number}", IMAGE, "/bin/true")
+        half = [f"c{number}" for number in range(CROWD // 2)]
+        cases = {"logs of 100,000 lines": ("logs", "long"), f"inspect of {len(half)}": ("inspect", *half)}
+        cases |= {f"images, {IMAGES} names": ("images",)}
+        for name, words in cases.items():
+            self.rounds(f"docker {name}", self.cases(*words), [("docker", 1.0)])
+        if python:
+            for name, call in (
+                ("containers.list", "containers.list(all=True)"),
+                ("images.list", "images.list()"),
+            ):
+                words = [python, "-c", LIST.format(call=call)]
+                values = {who: float(self.said(*words, socket)) for who, socket in self.sockets().items()}
+                self.keep(f"docker-py {name}", {who: [ms] for who, ms in values.items()}, [("docker", 1.0)])
+        self.clear()
+
+    def said(self, *words):
+        return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+
+    def copy_row(self):
+        """Bytes through the API."""
+        big = pathlib.Path(self.folder, "big")
+        big.write_bytes(os.urandom(1 << 20) * 100)
+        self.each("run", "-d", "--name", "holds", "--network", "none", IMAGE, "/bin/sleep", "1000")
+        count = min(self.count, 5)
+        cases = self.cases("cp", str(big), "holds:/big")
+        self.rounds("docker cp of 100 MB into a container", cases, [("docker", 1.0)], count=count)
+        cases = self.cases("cp", "holds:/big", f"{big}.out")
+        self.rounds("docker cp of 100 MB out of it", cases, [("docker", 1.0)], count=count)
+        cases = self.cases("exec", "holds", "/bin/cat", "/big")
+        self.rounds("docker exec C cat, 100 MB", cases, [("docker", 1.0)], count=count)
+        self.each("rm", "-f", "holds")
 
     def build_row(self):
         folder = pathlib.Path(self.folder, "steps")
@@ -169,10 +249,13 @@ class Api(Bench):
 
 
 ROWS = {
+    "ready": Api.ready_row,
     "run": Api.run_row,
     "python": Api.python_row,
     "exec": Api.exec_row,
     "ps": Api.ps_row,
+    "look": Api.look_row,
+    "copy": Api.copy_row,
     "build": Api.build_row,
     "compose": Api.compose_row,
     "memory": Api.memory_row,

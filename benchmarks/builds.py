@@ -157,11 +157,15 @@ class Builds(Bench):
         }
         pathlib.Path(self.folder, "registry.json").write_text(json.dumps(config))
         self.start_registry()
-        folder = self.context("remote", ONE)
+        self.remote_row("ten steps of one stage", "remote", ONE)
+        self.remote_row("ten steps in two stages", "stages", TEN)
+
+    def remote_row(self, what, name, text):
+        folder = self.context(name, text)
         (folder / "context").mkdir()
         for name in "ab":
             (folder / "context" / name).write_text(name * 10_000)
-        place = {case: f"127.0.0.1:{PORT}/bench/{case}:1" for case in self.peers}
+        place = {case: f"127.0.0.1:{PORT}/bench/{folder.name}-{case}:1" for case in self.peers}
         for case, (worker, command) in self.peers.items():
             worker.run(*command, "-q", "--cache-to", "type=inline", "-t", place[case], str(folder))
             worker.run(*command[:-2] if case == "docker" else [ESTIVA], "push", "-q", place[case])
@@ -177,9 +181,7 @@ class Builds(Bench):
             return worker.run(*command, "-q", "--cache-from", place[case], "-t", place[case], str(folder))
 
         cases = {case: lambda c=case: build(c) for case in self.peers}
-        self.rounds(
-            "ten steps of one stage, from a registry's inline cache", cases, [("docker", 0.5)], forget
-        )
+        self.rounds(f"{what}, from a registry's inline cache", cases, [("docker", 0.5)], forget)
 
 
 ROWS = {

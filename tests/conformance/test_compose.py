@@ -13,11 +13,14 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import difflib
+import json
 import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
+import urllib.parse
 from collections.abc import Iterator
 
 import pytest
@@ -25,7 +28,7 @@ import pytest
 import bundle
 from apikit import Api
 from dockerdkit import Dockerd
-from enginekit import ESTIVA, busybox_tar
+from enginekit import ESTIVA, busybox_tar, eventually
 
 FOLDER = pathlib.Path(__file__).with_name("compose")
 PROJECTS = sorted(path.parent.name for path in FOLDER.glob("*/script.txt"))
@@ -44,19 +47,10 @@ WORDS = (
 )
 
 # What is meant to differ, and why.
-DIFFERS = {
-    line: reason
-    for reason, lines in {
-        "ports are published on IPv6 where it is asked for": (
-            "docker compose ps | sed 's/:[0-9]*->81/:PORT->81/'",
-            "docker compose ps --format json web | listed",
-        ),
-        "a container is named by its id, which no renaming changes": (
-            "docker inspect -f '{{json .NetworkSettings.Networks.nets_inner.Links}} {{json .HostConfig.Links}}' nets-linked-1",
-        ),
-    }.items()
-    for line in lines
-}
+DIFFERS = dict.fromkeys(
+    ("docker compose ps | sed 's/:[0-9]*->81/:PORT->81/'", "docker compose ps --format json web | listed"),
+    "ports are published on IPv6 where it is asked for",
+)
 
 # Before each line: a wait with an end, and an object of `docker inspect` line by line.
 PRELUDE = r"""
@@ -81,15 +75,18 @@ def _version() -> tuple[int, ...]:
 
 pytestmark = [
     bundle.requires_kernel,
-    pytest.mark.skipif(_version() < (2, 26), reason="needs docker compose 2.26"),
+    pytest.mark.skipif(_version() != (2, 26), reason="needs docker compose 2.26, which said.txt is of"),
 ]
+
+
+Played = concurrent.futures.Future[dict[str, str]]
 
 
 class Peer:
     """Who answers compose: `play` gives what came of each line of a project's script."""
 
     def __init__(self, engine: Dockerd | Api, prefix: list[str]) -> None:
-        self.prefix = prefix
+        self.engine, self.prefix = engine, prefix
         self.home = f"{engine.folder}/home"
         os.mkdir(self.home)
         self.env = {
@@ -157,26 +154,31 @@ def _read(text: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def played(request: pytest.FixtureRequest) -> Iterator[dict[str, concurrent.futures.Future[dict[str, str]]]]:
-    """What comes of each project that is asked for, three at once."""
-    asked = [
-        item.callspec.params["project"]
-        for item in request.session.items
-        if hasattr(item, "callspec") and "project" in item.callspec.params
-    ]
+def peer() -> Iterator[Peer]:
     engine: Dockerd | Api = Dockerd() if RECORD else Api()
     try:
         peer = Peer(engine, engine.words() if isinstance(engine, Dockerd) else engine.prefix)
-        with concurrent.futures.ThreadPoolExecutor(3) as pool:
-            yield {project: pool.submit(peer.play, project) for project in asked}
+        yield peer
         peer.close()
     finally:
         engine.close()
 
 
+@pytest.fixture(scope="module")
+def played(peer: Peer, request: pytest.FixtureRequest) -> Iterator[dict[str, Played]]:
+    """What comes of each project that is asked for, three at once."""
+    asked = [
+        item.callspec.params["project"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.function is test_project
+    ]
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        yield {project: pool.submit(peer.play, project) for project in asked}
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("project", PROJECTS)
-def test_project(project: str, played: dict[str, concurrent.futures.Future[dict[str, str]]]) -> None:
+def test_project(project: str, played: dict[str, Played]) -> None:
     said = played[project].result()
     if RECORD:
         (FOLDER / project / "said.txt").write_text(_written(said))
@@ -192,3 +194,75 @@ def test_project(project: str, played: dict[str, concurrent.futures.Future[dict[
             wrong.append("\n".join([f"$ {line}", *list(lines)[2:]]))
     if wrong:
         pytest.fail("\n".join(wrong), pytrace=False)
+
+
+@pytest.fixture
+def api(peer: Peer) -> Api:
+    """The server, after the projects: one of the tests kills it."""
+    if not isinstance(peer.engine, Api):
+        pytest.skip("nothing is recorded of it")
+    return peer.engine
+
+
+def _project(api: Api, name: str, services: int, more: str = "") -> pathlib.Path:
+    folder = pathlib.Path(api.folder, name)
+    folder.mkdir()
+    one = f"{{image: 'box:1', init: true, command: sleep 1000{more}}}"
+    text = "".join(f"  s{number}: {one}\n" for number in range(services))
+    (folder / "compose.yaml").write_text(f"services:\n{text}volumes: {{data: {{}}}}\n")
+    return folder
+
+
+def _states(api: Api, project: str) -> list[str]:
+    wanted = json.dumps({"label": [f"com.docker.compose.project={project}"]})
+    return [
+        each["State"] for each in api.get(f"/containers/json?all=1&filters={urllib.parse.quote(wanted)}")[2]
+    ]
+
+
+def test_up_goes_on_where_a_killed_server_left_it(api: Api) -> None:
+    folder = _project(api, "killed", 6, ", volumes: ['data:/data']")
+    words = [*api.prefix, "docker", "compose", "--project-directory", str(folder), "up", "-d"]
+    env = {**api.env, "DOCKER_HOST": f"unix://{api.socket}"}
+    with subprocess.Popen(words, env=env, stderr=subprocess.DEVNULL) as first:
+        eventually(lambda: "running" in _states(api, "killed"))
+        api.stop(signal.SIGKILL)
+        interrupted = first.wait(60)
+    api.server.stdout.close()
+    api.serve()
+    subprocess.run(words, env=env, stderr=subprocess.DEVNULL, check=True)
+    assert _states(api, "killed") == ["running"] * 6, interrupted
+    subprocess.run([*words[:-2], "down", "-v"], env=env, stderr=subprocess.DEVNULL, check=True)
+    assert _states(api, "killed") == []
+    assert not any("killed" in each["Name"] for each in api.get("/networks")[2])
+    assert not [each for each in api.get("/volumes")[2]["Volumes"] if "killed" in each["Name"]]
+
+
+def test_ctrl_c_stops_what_is_in_the_foreground(api: Api) -> None:
+    folder = _project(api, "front", 2)
+    child = api.start(
+        "compose", "--project-directory", folder, "up", "--no-color",
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert child.stdout.readline().startswith("Attaching to s0-1, s1-1")
+    eventually(lambda: _states(api, "front") == ["running"] * 2)
+    child.send_signal(signal.SIGINT)
+    rest, _ = child.communicate(timeout=60)
+    assert child.returncode == 130, rest
+    assert _states(api, "front") == ["exited"] * 2
+    assert api.estiva("compose", "--project-directory", folder, "down", "-v").stdout == ""
+    assert _states(api, "front") == []
+
+
+def test_two_composes_at_once_have_a_socket_each(api: Api) -> None:
+    names = ("left", "right")
+    folders = [_project(api, name, 3) for name in names]
+    for verb in (("up", "-d"), ("down",)):
+        children = [
+            api.start("compose", "--project-directory", folder, *verb, stderr=subprocess.PIPE, text=True)
+            for folder in folders
+        ]
+        for name, child in zip(names, children, strict=True):
+            _, err = child.communicate(timeout=60)
+            assert child.returncode == 0, err
+            assert _states(api, name) == (["running"] * 3 if verb[0] == "up" else [])

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from estiva.engine.state.types import Record
 
 GOING, GOES = 0.005, 400  # seconds between looks at a monitor that goes, and how many: it may be a later one
+HELD, SENT = 0.1, 0.001  # seconds that an answer may take, and the way of its bytes
 LOOK = 2.0  # seconds between two looks at those whose end nobody has told
 
 
@@ -68,6 +69,7 @@ class Ends:
         self.engine = engine
         self.work = work
         self._waiting: dict[str, list[Waiting]] = {}
+        self._stopped: dict[str, list[asyncio.Event]] = {}  # by those who wait for the answer to a `stop`
         self._tasks: list[asyncio.Task[None]] = []
         self._begun = asyncio.Event()
 
@@ -93,6 +95,28 @@ class Ends:
             left.remove(one)
             if not left:
                 del self._waiting[container_id]
+
+    @contextlib.contextmanager
+    def stopped(self, container_id: str) -> Any:
+        """A block after which a `stop` is answered."""
+        answered = asyncio.Event()
+        self._stopped.setdefault(container_id, []).append(answered)
+        try:
+            yield
+        finally:
+            answered.set()
+            left = self._stopped[container_id]
+            left.remove(answered)
+            if not left:
+                del self._stopped[container_id]
+
+    async def answers(self, container_id: str) -> None:
+        """The end of a container is told to others after who asked for it has heard, as docker does, or a
+        moment later: compose 2.26 breaks off with a panic at a Ctrl-C where it is the other way round."""
+        for answered in list(self._stopped.get(container_id, ())):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(answered.wait(), HELD)
+                await asyncio.sleep(SENT)
 
     async def _follow(self) -> None:
         loop = asyncio.get_running_loop()

@@ -59,6 +59,9 @@ async def events(api: Api, request: web.Request) -> web.StreamResponse:
             async for found in going:
                 if not response.prepared:
                     await response.prepare(request)
+                for event in found:
+                    if event["Action"] == "die":
+                        await api.ends.answers(event["Actor"]["ID"])
                 if found:
                     await response.write(b"".join(map(streaming.line, found)))
         await response.write_eof()

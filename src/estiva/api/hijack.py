@@ -104,6 +104,8 @@ class Stream(asyncio.Protocol):
             if self.lost:
                 raise ConnectionResetError
         self.transport.write(data)
+        if self.transport.is_closing():  # nobody is told of that before the loop has its turn
+            raise ConnectionResetError
         await self._writable.wait()
 
     async def _settle(self) -> None:

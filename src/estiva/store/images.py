@@ -278,11 +278,12 @@ class Images:
             )
         return result[::-1]
 
-    def list(self, *, all: bool = False) -> list[Image]:
-        """The images, the newest first; `all` shows intermediate results of builds too."""
+    def list(self, *, all: bool = False, having: str = "") -> list[Image]:
+        """The images, the newest first; `all` shows intermediate results of builds too. With `having`, a diff
+        id, only those whose config says it anywhere, found without a look at what the others are."""
         rows = self.db.read(
-            f"SELECT {COLUMNS} FROM images i WHERE i.hidden = 0 OR ? OR i.id IN (SELECT image FROM names)"
-            " ORDER BY i.created DESC, i.id",
-            (all,),
+            f"SELECT {COLUMNS} FROM images i WHERE (i.hidden = 0 OR ? OR i.id IN (SELECT image FROM names))"
+            " AND i.config GLOB ? ORDER BY i.created DESC, i.id",
+            (all, f"*{having}*" if having else "*"),
         )
         return [Image(*row) for row in rows]

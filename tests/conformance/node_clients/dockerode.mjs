@@ -75,7 +75,7 @@ await box.remove();
 const built = await progress(await docker.buildImage({ context: folder, src: ["Dockerfile", "x"] }, { t: "dode:1" }));
 tell("build", built.at(-1).stream);
 await docker.getImage("dode:1").tag({ repo: `${registry}/dode`, tag: "1" });
-const pushed = await progress(await docker.getImage(`${registry}/dode:1`).push({}));
+const pushed = await progress(await docker.getImage(`${registry}/dode:1`).push({ authconfig: { serveraddress: registry } }));
 tell("push", pushed.at(-1).aux.Tag);
 await docker.getImage(`${registry}/dode:1`).remove();
 await docker.getImage("dode:1").remove();

@@ -4,8 +4,10 @@ import contextlib
 import http.client
 import json
 import os
+import socket
 import threading
 import time
+import urllib.parse
 from collections.abc import Iterator
 from typing import Any
 
@@ -226,6 +228,23 @@ def test_stops_take_no_threads_either(api: Api) -> None:
         each.join()
     assert api.get("/containers/json")[2] == []
     assert len(api.post("/containers/prune")[2]["ContainersDeleted"]) == 20
+
+
+def test_who_stops_a_container_hears_before_those_who_follow_the_events(api: Api) -> None:
+    container = api.docker("run", "-d", "--init", IMAGE, "sleep", "1000").stdout.strip()
+    following, stopping = Connection(api.socket), Connection(api.socket)
+    try:
+        filters = urllib.parse.quote(json.dumps({"event": ["die"], "container": [container]}))
+        following.request("GET", f"/events?filters={filters}")
+        told = following.getresponse()
+        stopping.request("POST", f"/containers/{container}/stop")
+        event = json.loads(told.readline())
+        stopping.sock.setblocking(False)
+        assert stopping.sock.recv(12, socket.MSG_PEEK) == b"HTTP/1.1 204", event
+    finally:
+        following.close()
+        stopping.close()
+        api.docker("rm", "-f", container)
 
 
 def test_what_is_written_comes_out(api: Api) -> None:

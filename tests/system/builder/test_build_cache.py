@@ -202,6 +202,22 @@ def test_stages_that_are_in_no_cache_are_built_when_they_are_read_from(
     assert "first RUN" in ran_of() and out() == "new\nhello"
 
 
+def test_the_base_of_a_stage_that_is_not_built_is_not_pulled(
+    box: Host, other: Host, registry: str, tmp_path: pathlib.Path
+) -> None:
+    base, cache = f"{registry}/base:1", f"{tmp_path}/cache"
+    box.estiva("tag", IMAGE, base)
+    box.estiva("push", base)
+    text = f"FROM {base} AS tools\nCOPY --from={base} /etc/passwd /theirs\nRUN date +%N > /made\n"
+    text += f"FROM {IMAGE}\nCOPY --from=tools /made /\n"
+    (tmp_path / "Dockerfile").write_text(text)
+    build(box, "--cache-to", f"type=local,dest={cache}", str(tmp_path))
+    box.estiva("rmi", base)
+    said = build(other, "--cache-from", f"type=local,src={cache}", str(tmp_path))
+    assert said.count("CACHED") == 3, said
+    assert registry not in other.out("images", "-a")
+
+
 @pytest.mark.parametrize(
     "word",
     ["type=gha", "type=registry", "type=odd,ref=x", "type=local,dest=x,mode=all", "type=inline,a=b", "a=b"],

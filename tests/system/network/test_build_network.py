@@ -64,8 +64,10 @@ def test_a_step_that_is_killed_leaves_no_address(host):
     enginekit.eventually(lambda: host.estiva("network", "rm", "lab", status=None).returncode == 0)
 
 
-@pytest.mark.parametrize("rebooted", [False, True])
-def test_a_step_that_is_killed_before_it_has_a_monitor_leaves_no_address(host, rebooted):
+@pytest.mark.parametrize(
+    ("rebooted", "verb"), [(False, ("rm", "lab")), (True, ("rm", "lab")), (False, ("prune", "-f"))]
+)
+def test_a_step_that_is_killed_before_it_has_a_monitor_leaves_no_address(host, rebooted, verb):
     """Its address is taken, and nothing that would give it back has begun."""
     host.estiva("network", "create", "lab")
     pathlib.Path(host.folder, "ctx/Dockerfile").write_text(f"FROM {IMAGE}\nRUN true\n")
@@ -79,6 +81,7 @@ def test_a_step_that_is_killed_before_it_has_a_monitor_leaves_no_address(host, r
     assert len(host.db("SELECT 1 FROM leases")) == 1
     if rebooted:
         host.power_cut()
-    host.estiva("network", "rm", "lab")
+    host.estiva("network", *verb)
     assert not host.db("SELECT 1 FROM leases")
+    assert not host.db("SELECT 1 FROM networks")
     assert not os.listdir(f"{host.folder}/run/containers")

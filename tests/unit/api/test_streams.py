@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from estiva.api import streaming
+from estiva.api import hijack, streaming
 from estiva.api.containers import archive, exec, logs, stats, streams
 from estiva.api.streaming import Terms, framed
 from estiva.errors import InvalidInput
@@ -73,6 +73,50 @@ def test_the_end_of_input_is_the_containers_if_it_is_its_only_one() -> None:
     client = Client(b"a", b"b")
     assert relayed(client, PIPES, b"1x", END)[1][:2] == [b"ia", b"ib"]
     assert relayed(Client(b"a"), PIPES._replace(once=False)) == (False, [b"ia"])
+
+
+def test_who_always_has_something_to_say_leaves_others_their_turn() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    theirs.setblocking(False)
+
+    class Endless(Client):
+        async def write(self, data: bytes) -> None:
+            theirs.send(b"1more")  # there is always one that waits
+            self.heard.append(data)
+            assert len(self.heard) < 10_000, "nobody else had a turn"
+
+    async def work() -> None:
+        client = Endless(stays=True)
+        theirs.send(b"1first")
+        relay = asyncio.create_task(streams.relay(client, ours, PIPES))
+        await asyncio.sleep(0.01)
+        relay.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await relay
+
+    with ours, theirs:
+        asyncio.run(work())
+
+
+def test_a_client_that_has_gone_is_no_more_written_to() -> None:
+    ours, theirs = socket.socketpair()
+
+    class Request:
+        transport: asyncio.Transport
+        protocol = asyncio.Protocol()
+
+    async def work() -> None:
+        request: Any = Request()
+        request.transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+        stream = hijack.Stream(request)
+        theirs.close()
+        with pytest.raises(ConnectionResetError):
+            for _ in range(3):  # without a turn of the loop, which would tell of its end
+                await stream.write(b"x")
+        request.transport.abort()
+
+    asyncio.run(work())
 
 
 @pytest.mark.parametrize("typed", [(b"x\x10\x11y",), (b"x\x10", b"\x11y"), (b"x", b"\x10", b"\x11")])

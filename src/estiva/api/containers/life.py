@@ -78,9 +78,9 @@ async def stop(api: Api, request: web.Request) -> web.Response:
     if not record["State"]["Running"]:
         return answers.nothing(304)
     signal = request.query.get("signal") or None
-    await drive(
-        api, _ending(control.stopping(api.engine, record["Id"], timeout=timeout, signal=signal), "stop", ref)
-    )
+    task = control.stopping(api.engine, record["Id"], timeout=timeout, signal=signal)
+    with api.ends.stopped(record["Id"]):
+        await drive(api, _ending(task, "stop", ref), ends=record["Id"])
     return answers.nothing()
 
 
@@ -94,7 +94,7 @@ async def restart(api: Api, request: web.Request) -> web.Response:
         signal=request.query.get("signal") or None,
         starting=_begun_again(api, record["Id"]),
     )
-    await drive(api, _ending(task, "restart", ref))
+    await drive(api, _ending(task, "restart", ref), ends=record["Id"])
     return answers.nothing()
 
 

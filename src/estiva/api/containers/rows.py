@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any
 
 from estiva.api import answers
@@ -32,7 +33,7 @@ class Rows:
             head = ",".join([*members[:at], f'"{STATUS}":'])
             found = record, beside, f"{{{head}", f"{','.join(['', *members[at + 1 :]])}}}"
             self._made[record["Id"]] = found
-        return f"{found[2]}{answers.text(listing.status(record['State']))}{found[3]}"
+        return f"{found[2]}{encode_basestring(listing.status(record['State']))}{found[3]}"
 
     def forget(self, records: list[Record]) -> None:
         """All but these."""

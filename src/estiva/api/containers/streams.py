@@ -80,6 +80,9 @@ async def _hear(client: Client, channel: socket.socket, terms: Terms) -> None:
         number = int(data[:1])
         if number in terms.wanted:
             await client.write(framed(number, data[1:]) if terms.framed else data[1:])
+            await asyncio.sleep(
+                0
+            )  # neither waits while there is something, and others are to have their turn
 
 
 async def _feed(client: Client, channel: socket.socket, terms: Terms) -> bool:

@@ -14,6 +14,7 @@ from estiva.errors import InvalidInput, Unsupported
 
 if TYPE_CHECKING:
     from estiva.api.app import Api, Route
+    from estiva.engine import Engine
 
 NONE_TAG, NONE_DIGEST = "<none>:<none>", "<none>@<none>"  # of an image without a name, before 1.43
 NEVER_SET = (  # fields of an image's Config that no image has; told until 1.50
@@ -79,12 +80,18 @@ async def _named(api: Api, request: web.Request) -> str:
     return (await api.work.do(platforms.of_platform, api.engine, image, platform)).id
 
 
+def _inspect(engine: Engine, ref: str) -> tuple[dict[str, Any], bool]:
+    """An image, and whether it is none that people see."""
+    found = inspect.inspect(engine, ref)
+    return found, lookup.is_hidden(engine, found["Id"])
+
+
 async def one(api: Api, request: web.Request) -> web.Response:
     ref, version = await _named(api, request), api_version(request)
     _refuse_manifests(request)
     with names.here(ref):
-        found = await api.work.do(inspect.inspect, api.engine, ref)
-    if await api.work.do(lookup.is_hidden, api.engine, found["Id"]):
+        found, hidden = await api.work.do(_inspect, api.engine, ref)
+    if hidden:
         raise names.missing(ref)
     found["Config"] = {**found["Config"], "Labels": found["Config"]["Labels"] or None}
     if version >= (1, 50):

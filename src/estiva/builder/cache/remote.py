@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, Protocol
 
+    from estiva.oci.platform import Platform
+
 FIELD = "io.estiva.buildcache.v1"
 MOST = 20_000  # keys of one cache
 _TIME = frozenset("0123456789-:.+TZ")  # the characters of a time
@@ -52,6 +54,9 @@ if TYPE_CHECKING:
 
         @property
         def whole(self) -> bool: ...
+
+        def config(self, image: str, platform: Platform) -> dict[str, Any] | None:
+            """The config of an image that is not here, None if it can't be had. Its layers stay elsewhere."""
 
         def find(self, keys: Sequence[str]) -> Record | None:
             """What is kept under one of the keys."""

@@ -101,16 +101,24 @@ def _start(job: Job, stage: Stage) -> State:
         return State.scratch(wanted, job.clock, Budget())
     platform = stage.platform or job.request.platform or None
     image = job.sources.known(stage.image, platform)
-    if image is None:
-        if (
-            job.store.images.find(job.sources.contexts.image_of(stage.image) or stage.image, short=False)
-            is None
-        ):
-            raise Unknown("to fetch a base image takes longer than to look for its stage")
-        image = job.sources.image(stage.image, platform)
-    if not wanted.accepts(Platform.of(image.config)):
-        raise Unknown("the base is for another platform")
-    return State(image.config, clock=job.clock, budget=Budget())
+    name = job.sources.contexts.image_of(stage.image) or stage.image
+    if image is not None:
+        config: dict[str, Any] | None = image.config
+    elif job.store.images.find(name, short=False) is not None:
+        config = job.sources.image(stage.image, platform).config
+    else:
+        config = _elsewhere(job, stage.image, wanted)
+    if config is None or not wanted.accepts(Platform.of(config)):
+        raise Unknown(f"the image {stage.image} is not to be had")
+    return State(config, clock=job.clock, budget=Budget())
+
+
+def _elsewhere(job: Job, name: str, platform: Platform) -> dict[str, Any] | None:
+    """The config of an image that is not here, without its layers: nobody may need them."""
+    contexts = job.sources.contexts
+    if job.remote is None or (contexts.place(name) and not contexts.image_of(name)):
+        return None
+    return job.remote.config(contexts.image_of(name) or name, platform)
 
 
 def _triggers(state: State) -> list[Any]:
@@ -131,9 +139,16 @@ def _context(job: Job, stage: Stage) -> StepContext:
             return Source(lambda: job.sources.context, None)
         found = job.plan.find(name, stage)
         if found is None:
-            if not job.sources.contexts.place(name) and not job.store.images.find(name, short=False):
-                raise Unknown("to fetch an image takes longer than to look for its reader")
-            return job.sources.find(name)
+            contexts = job.sources.contexts
+            image = contexts.image_of(name) or name
+            if name == "scratch" or job.store.images.find(image, short=False) is not None:
+                return job.sources.find(name)
+            if contexts.place(name) and not contexts.image_of(name):
+                return job.sources.find(name)
+            config = _elsewhere(job, name, job.wanted)
+            if config is None:
+                raise Unknown(f"the image {name} is not to be had")
+            return Source(_unknown, list(config["rootfs"]["diff_ids"]))
         layers = known(job, found)
         if layers is None:
             raise Unknown(f"stage {found.label} is not known")

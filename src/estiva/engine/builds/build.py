@@ -155,6 +155,8 @@ class _Platforms:
         requests = [self._request(each, len(wanted) > 1) for each in wanted]
         remote = _caches(self.engine, requests, self.progress, self.given)
         try:
+            if remote is not None:
+                remote.bases = self.fetch
             if len(requests) == 1:
                 built = [self._one(requests[0], remote)]
             else:

@@ -5,9 +5,9 @@
     inline     type=inline to write: in the image that is built, to be read with type=registry
 
 An image that is here under the name and holds a cache is read, and the registry not asked, as with docker's
-builder: compose files name what was built here and never pushed. A cache that can't be had is told, and the
-build goes on without it. One in a registry is read by hand where that does (registry/transfer/peek.py): the
-client takes longer to load than all of a build that is cached.
+builder. A cache that can't be had is told, unless an image of the name is here; the build goes on without.
+One in a registry is read by hand where that does (registry/transfer/peek.py): the client takes longer to load
+than all of a build that is cached.
 """
 
 from __future__ import annotations
@@ -140,6 +140,7 @@ class Caches:
 
             self.settings = logins.settings(given)
         self.targets = list(targets)
+        self.bases = True  # whether registries may be asked for base images
         self.progress = progress
         self.records: dict[str, Record] = {}
         self.lent: dict[str, Opened] = {}
@@ -148,6 +149,9 @@ class Caches:
         self.elsewhere = Elsewhere(engine, progress, self.settings)
         self.warned: set[str] = set()
         self.opening: list[tuple[Place, Promise[Opened]]] = []
+        self.built: list[
+            Place
+        ] = []  # compose files name what was only ever built here: no registry need have it
         if sources:
             wanted = [Platform.parse(each) if each else Platform.host() for each in platforms]
             self._open(sources, wanted)
@@ -181,6 +185,8 @@ class Caches:
             self._warn(f"no cache from {place.name}: {error.message}")
             return False
         self._add(found)
+        if not found:
+            self.built.append(place)
         return bool(found)
 
     def close(self) -> None:
@@ -201,6 +207,14 @@ class Caches:
         if lent is None:  # of an image that was here, and has been removed meanwhile
             raise NotFound(f"layer {record.diff_id} of the build cache is not here any more")
         return self.elsewhere.fetch(lent, record.diff_id)
+
+    def config(self, image: str, platform: Platform) -> dict[str, Any] | None:
+        if not self.bases:
+            return None
+        try:
+            return self.elsewhere.open(Reference.parse(image), platform).result().config
+        except EstivaError:  # whoever pulls it says what is wrong
+            return None
 
     def note(self, record: Record) -> None:
         if self.targets:
@@ -224,7 +238,8 @@ class Caches:
                     if not found:
                         self._warn(f"{place.name} holds no build cache")
                 except EstivaError as error:
-                    self._warn(f"no cache from {place.name}: {error.message}")
+                    if place not in self.built:
+                        self._warn(f"no cache from {place.name}: {error.message}")
                     continue
                 for record in found:
                     self.lent.setdefault(record.diff_id, lent)

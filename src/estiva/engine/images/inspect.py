@@ -92,7 +92,7 @@ def inspect(engine: Engine, ref: str) -> dict[str, Any]:
         "Id": image.id,
         "RepoTags": store.images.names(image.id),
         "RepoDigests": store.images.repo_digests(image.id),
-        "Parent": Family(engine).parent(image),
+        "Parent": Family(engine, image).parent(image),
         "Comment": ((document.get("history") or [{}])[-1]).get("comment") or "",
         "Created": document.get("created") or ZERO_TIME,
         "DockerVersion": document.get("docker_version") or "",
@@ -150,9 +150,12 @@ class Family:
     """What images were made from: the image that has all of their history but the end, and the layers of
     that. Of images that came from elsewhere nothing is told, as docker knows nothing of them."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, child: Image | None = None) -> None:
+        """Of all, or of who could be the parent of `child`: the lowest layer is the same."""
         self.by_layers: dict[tuple[str, ...], list[Image]] = {}
-        for image in engine.store.images.list():
+        base = child.diff_ids[0] if child is not None and child.diff_ids else ""
+        alone = child is not None and (not base or bool(child.manifest))
+        for image in [] if alone else engine.store.images.list(having=base):
             self.by_layers.setdefault(tuple(image.diff_ids), []).append(image)
 
     def parent(self, image: Image) -> str:

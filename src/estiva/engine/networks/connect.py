@@ -180,6 +180,7 @@ def disconnect(engine: Engine, network: str, container: str, *, force: bool = Fa
         raise NotFound(f"container {record['Name'][1:]} is not connected to network {network}")
     while record["State"]["Restarting"]:
         if _forget(engine, record["Id"], network_id, by_mode=by_mode, waits=True):
+            _say_left(engine, network_id, record["Id"])
             return
         time.sleep(lookup.LOOK_AGAIN)  # it is being started
         record = lookup.resolve(engine, record["Id"])
@@ -192,6 +193,17 @@ def disconnect(engine: Engine, network: str, container: str, *, force: bool = Fa
             if not force and lookup.resolve(engine, record["Id"])["State"]["Running"]:
                 raise
     _forget(engine, record["Id"], network_id, by_mode=by_mode)
+    _say_left(engine, network_id, record["Id"])
+
+
+def _say_left(engine: Engine, network_id: str, container_id: str) -> None:
+    """Of one that does not run; of a network that has gone there is nothing to say."""
+    if network_id in (DEFAULT_NETWORK, networks.NONE):
+        name = networks.DEFAULT_NAME if network_id == DEFAULT_NETWORK else network_id
+        eventlog.append(engine.paths, eventlog.network("disconnect", name, container_id=container_id))
+    elif (left := networks.find(engine.db, network_id)) is not None:
+        line = eventlog.network("disconnect", left.name, left.id, left.driver, container_id)
+        eventlog.append(engine.paths, line)
 
 
 def _meant(engine: Engine, network: str, known: dict[str, EndpointRecord], force: bool) -> str:

@@ -115,7 +115,7 @@ def process(config: Config, host_config: HostConfig, args: list[str]) -> OCI:
     }
     if host_config.get("Ulimits"):
         result["rlimits"] = [
-            {"type": f"RLIMIT_{u['Name'].upper()}", "soft": u["Soft"], "hard": u["Hard"]}
+            {"type": f"RLIMIT_{u['Name'].upper()}", "soft": u.get("Soft") or 0, "hard": u.get("Hard") or 0}
             for u in host_config["Ulimits"]
         ]
     if tty and host_config.get("ConsoleSize"):

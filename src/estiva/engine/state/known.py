@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 MOST = 512  # containers: each costs some 10 KB and, if it runs, an fd
 TICK = 100_000_000  # nanoseconds: more than the clock of any file system here takes from one time to the next
 FILES = ("state.json", "health.json")
+HEALTH = '"Healthcheck"'  # in the row of who may have a check
 
 
 class Init:
@@ -51,7 +52,7 @@ class Entry:
         self, status: str, text: str, belongings: Belongings | None, version: Version, init: Init | None
     ) -> None:
         self.status, self.text, self.belongings = status, text, belongings
-        self.version, self.init = version, init
+        self.version, self.init, self.checked = version, init, len(version) > 1
         self.record: Record | None = None
 
 
@@ -106,9 +107,9 @@ class Look:
         entry = self.entries.get(container_id)
         if entry is None or entry.status != status or entry.text != text or entry.belongings != belongings:
             return None
-        if entry.init is not None and (
-            entry.init.fd in self.ended or version(engine, container_id) != entry.version
-        ):
+        if entry.init is not None and entry.init.fd in self.ended:
+            return None
+        if entry.init is not None and version(engine, container_id, entry.checked) != entry.version:
             return None
         self.seen[container_id] = entry
         return entry.record
@@ -121,7 +122,7 @@ class Look:
             return None
         if status != "running":
             return Entry(status, text, belongings, (), None)
-        files = version(engine, container_id)
+        files = version(engine, container_id, HEALTH in text)
         if not files[0][0] or max(file[1] for file in files) > time.time_ns() - TICK:
             return None
         try:
@@ -137,11 +138,12 @@ class Look:
             self.seen[record["Id"]] = entry
 
 
-def version(engine: Engine, container_id: str) -> Version:
-    """Of the files that say how a run is; zeros for one that is not there."""
+def version(engine: Engine, container_id: str, checked: bool) -> Version:
+    """Of the files that say how a run is, of its health too if that is `checked`; zeros for one that is not
+    there."""
     run = engine.paths.run_container(container_id)
     found = []
-    for name in FILES:
+    for name in FILES if checked else FILES[:1]:
         try:
             file = os.stat(f"{run}/{name}")
             found.append((file.st_ino, file.st_mtime_ns, file.st_size))

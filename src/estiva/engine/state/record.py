@@ -156,7 +156,7 @@ def complete(record: Record) -> None:
     ):
         for key, value in defaults.items():
             if key not in part:
-                part[key] = deepcopy(value)
+                part[key] = deepcopy(value) if isinstance(value, (dict, list)) else value
 
 
 HOST_DEFAULTS: dict[str, Any] = {

@@ -81,13 +81,16 @@ def test_the_process():
         "Hostname": "h",
     }
     host = {
-        "GroupAdd": ["7"], "Ulimits": [{"Name": "nofile", "Soft": 1, "Hard": 2}], "ConsoleSize": [24, 80],
+        "GroupAdd": ["7"], "Ulimits": [{"Name": "nofile", "Soft": 1, "Hard": 2}, {"Name": "core"}], "ConsoleSize": [24, 80],
         "OomScoreAdj": 5, "SecurityOpt": ["no-new-privileges"],
     }  # fmt: skip
     process = make(config, **host)["process"]
     assert process["env"] == ["PATH=/x", "HOSTNAME=h", "TERM=xterm", "A=1"]
     assert process["user"] == {"username": "5:6", "additionalGroups": ["7"]} and process["cwd"] == "/w"
-    assert process["rlimits"] == [{"type": "RLIMIT_NOFILE", "soft": 1, "hard": 2}]
+    assert process["rlimits"] == [
+        {"type": "RLIMIT_NOFILE", "soft": 1, "hard": 2},
+        {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},  # what is not said is 0, as docker's
+    ]
     assert process["consoleSize"] == {"height": 24, "width": 80}
     assert process["oomScoreAdj"] == 5 and process["noNewPrivileges"] is True
     assert "consoleSize" not in make({"Tty": False}, ConsoleSize=[24, 80])["process"]

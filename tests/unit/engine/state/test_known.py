@@ -64,7 +64,7 @@ def test_what_runs_is_known_until_its_state_is_written_anew(engine, init):
 
 def test_its_health_belongs_to_it(engine, init):
     write(engine, init.pid)
-    row = (ID, "running", "text", None)
+    row = (ID, "running", '{"Config": {"Healthcheck": {}}}', None)
     made = learn(engine, row)
     write(engine, init.pid, name="health.json")
     assert made.begin().find(engine, *row) is None
