@@ -175,12 +175,10 @@ class Repository:
                 raise
 
     def _names(self, commit: Commit) -> tuple[str, ...]:
-        """What tells mirrors apart: who has come in by other credentials gets nothing of what these gave."""
-        access, address = self.access(self.address), self.address
-        return (
-            address.remote, address.credentials, access.header, access.agent, *access.keys,
-            str(len(commit.object)),
-        )  # fmt: skip
+        """What tells mirrors apart: who has come in by other credentials gets nothing of what these gave.
+        Over ssh the server is asked each time."""
+        address, header = self.address, self.access(self.address).header
+        return address.remote, address.credentials, header, str(len(commit.object))
 
     def _get(self, commit: Commit, mirror: Mirror | None) -> tuple[str, list[tuple[str, str]]]:
         """(the commit's id, its submodules): it is here then, all of it. A damaged mirror is begun anew."""
