@@ -47,6 +47,12 @@ class Promise(Generic[Made]):
         self.done = True
         self._coming.release()
 
+    def wait(self, seconds: float) -> bool:
+        """Whether it is there, perhaps after so long."""
+        if not self.done and self._coming.acquire(timeout=seconds):
+            self._coming.release()
+        return self.done
+
     def result(self) -> Made:
         """The value, as soon as it is there. Raises the error."""
         if not self.done:

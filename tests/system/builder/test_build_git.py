@@ -14,6 +14,7 @@ import pytest
 from buildlab import Lab
 from estiva import programs
 from estiva.builder.fetch import repository
+from estiva.builder.fetch.mirrors import Mirrors
 from estiva.errors import EstivaError
 from gitkit import Daemon, Repo, Web
 
@@ -300,3 +301,85 @@ def test_a_ref_is_one_commit_in_a_build(
     monkeypatch.setattr(repository.Repository, "checkout", moving)
     image = lab.build(f"FROM scratch\nCOPY f /a\nADD {place} /b/\n", context=place)
     assert lab.read(image, "/a") == lab.read(image, "/b/f") == "1"
+
+
+# -- what is kept of a repository
+
+
+def mirrors(lab: Lab) -> Mirrors:
+    return Mirrors(lab.store.paths.cache + "/build")
+
+
+def packs(lab: Lab) -> list[int]:
+    """Bytes of the packs that are kept, as they came."""
+    found = sorted(Path(mirrors(lab).folder).glob("*/repository/objects/pack/*.pack"), key=os.path.getmtime)
+    return [path.stat().st_size for path in found]
+
+
+def test_the_next_build_fetches_what_has_changed(lab: Lab, web: Web, tmp_path: Path) -> None:
+    web.wanted = ""
+    repo = Repo(tmp_path, "r")
+    repo.put("large", os.urandom(300_000))
+    repo.commit(a="1")
+    text, place = "FROM scratch\nCOPY . /\n", web.url + "/r/.git"
+    lab.build(text, context=place)
+    assert [size > 300_000 for size in packs(lab)] == [True]
+    web.seen.clear()
+    assert lab.names(lab.build(text, context=place), "/") == ["a", "large"]
+    assert sum("git-upload-pack" in path for path, _ in web.seen) == 1, "only what its refs are"
+    repo.commit(b="2")
+    image = lab.build("FROM scratch\nADD --link " + place + " /\n")
+    assert lab.names(image, "/") == ["a", "b", "large"]
+    assert [size > 300_000 for size in packs(lab)] == [True, False]
+    ((name, about, size, _, busy),) = mirrors(lab).kept()
+    assert about.startswith(place) and size > 300_000 and not busy
+    assert mirrors(lab).remove(name) and not mirrors(lab).kept()
+
+
+@pytest.mark.parametrize("what", ["pack", "HEAD", "shallow", "refs", "all"])
+def test_a_damaged_mirror_is_begun_anew(lab: Lab, served: Daemon, tmp_path: Path, what: str) -> None:
+    repo = Repo(tmp_path, "r")
+    repo.commit(a="1" * 5000)
+    lab.build("FROM scratch\nCOPY . /\n", context=served.url + "/r")
+    repo.commit(b="2")
+    kept = next(Path(mirrors(lab).folder).glob("*/repository"))
+    for path in [each for each in kept.rglob("*") if each.is_file()]:
+        if what == "all" or what in str(path.relative_to(kept)):
+            os.chmod(path, 0o600)
+            path.write_bytes(b"\0" * 40)
+    (kept / "index.lock").touch()
+    (kept / "shallow.lock").touch()
+    assert lab.names(lab.build("FROM scratch\nCOPY . /\n", context=served.url + "/r"), "/") == ["a", "b"]
+
+
+def test_credentials_open_no_mirror_for_others(lab: Lab, web: Web, tmp_path: Path) -> None:
+    """Not even of a commit that is named by all of its digits, for which nobody need be asked."""
+    commit = Repo(tmp_path, "r").commit(a="secret")
+    text, place = "FROM scratch\nCOPY . /\n", f"{web.url}/r/.git#{commit}"
+    for _ in range(2):
+        lab.build(text, context=place, secrets={"GIT_AUTH_TOKEN": b"t0ken"})
+    refused(lab, "can't be fetched", text, context=place)
+    refused(lab, "can't be fetched", text, context=place, secrets={"GIT_AUTH_TOKEN": b"other"})
+    web.wanted = "Basic withdrawn"
+    refused(lab, "can't be fetched", text, context=place, secrets={"GIT_AUTH_TOKEN": b"t0ken"})
+
+
+def test_one_build_at_a_time_has_a_mirror(lab: Lab) -> None:
+    class Enough(Exception):
+        pass
+
+    def enough() -> None:
+        raise Enough
+
+    kept = mirrors(lab)
+    with kept.take(["x"], "x", wait=True, look=enough) as mine:
+        assert mine.path and not kept.take(["x"], "x", wait=False, look=enough).path
+        with pytest.raises(Enough):
+            kept.take(["x"], "x", wait=True, look=enough)
+        assert [busy for *_, busy in kept.kept()] == [True] and not kept.remove(kept.kept()[0][0])
+        with kept.take(["y"], "y", wait=True, look=enough) as other:
+            assert other.path not in ("", mine.path)
+    kept.prune(3600)
+    assert len(kept.kept()) == 2
+    kept.prune()
+    assert not kept.kept()

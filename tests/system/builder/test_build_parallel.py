@@ -192,3 +192,25 @@ def test_what_all_platforms_read_is_fetched_once(box: Host, tmp_path: pathlib.Pa
     for name in ("amd64", "arm64", "arm_v7"):
         assert (tmp_path / f"out/linux_{name}/context").read_text() == "of the web"
     assert told.count("GET /file") == 1, told
+
+
+def test_platforms_that_are_interrupted_end_at_once(box: Host, tmp_path: pathlib.Path) -> None:
+    context = write(
+        tmp_path,
+        f"FROM --platform=$BUILDPLATFORM {IMAGE}",
+        "ARG TARGETARCH",
+        "RUN echo $TARGETARCH begins && sleep 3000",
+    )
+    child = box.start(
+        "build", "--network", "none", "--platform", SEVERAL, context, stderr=subprocess.PIPE, text=True
+    )  # fmt: skip
+    assert child.stderr is not None
+    begun = 0
+    while begun < 3:
+        line = child.stderr.readline()
+        assert line
+        begun += bool(re.search(r"^#\d+ [\d.]+ \w+ begins$", line))
+    child.send_signal(signal.SIGINT)
+    said = child.communicate(timeout=60)[1]
+    assert child.returncode == 130 and said.count("CANCELED") == 3 and "Traceback" not in said, said
+    nothing_is_left(box)

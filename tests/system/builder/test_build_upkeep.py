@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from enginekit import IMAGE, Host, host
+from estiva.builder.fetch.mirrors import Mirrors
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +116,15 @@ def test_what_a_killed_removal_left_goes(box: Host, built: str) -> None:
     left.mkdir(parents=True)
     box.out("builder", "prune", "-f", "--filter", "until=1h")
     assert not left.parent.exists()
+
+
+def test_repositories_that_were_fetched_from(box: Host) -> None:
+    mirrors = Mirrors(f"{box.folder}/root/cache/build")
+    with mirrors.take(["a"], "https://h/a.git#main", wait=True, look=list) as mirror:
+        pathlib.Path(mirror.path, "HEAD").write_text("x")
+        (entry,) = rows(box, "--filter", "type=source.git.checkout")
+        assert "https://h/a.git#main" in str(entry)
+        box.estiva("builder", "prune", "-f", "--filter", "type=source.git.checkout")
+        assert mirrors.kept(), "a build has it"
+    box.estiva("builder", "prune", "-f", "--filter", "type=source.git.checkout")
+    assert not mirrors.kept()

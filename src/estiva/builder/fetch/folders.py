@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from estiva.builder.fetch import credentials
-from estiva.builder.fetch.repository import Commit, Repository, open_folder
+from estiva.builder.fetch.mirrors import Mirrors
+from estiva.builder.fetch.places import open_folder
+from estiva.builder.fetch.repository import Commit, Repository
 from estiva.builder.files import download, untar, url
 from estiva.builder.files.destination import Destination
 from estiva.builder.files.tree import Tree
@@ -53,6 +55,7 @@ def repository(
         workspace.directory,
         workspace.secret_base,
         look,
+        Mirrors(workspace.base),
         heard=told.heard if told is not None else None,
     )
 

@@ -8,16 +8,15 @@ other, so the same holds for each; they may not be less private than the reposit
 from __future__ import annotations
 
 import os
-import posixpath
-import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 from estiva.builder.fetch import address as addresses
 from estiva.builder.fetch.address import GitAddress
 from estiva.builder.fetch.git import Access, Git, deadline
+from estiva.builder.fetch.mirrors import Mirror, Mirrors
+from estiva.builder.fetch.places import Below, set_times
 from estiva.errors import IntegrityError, InvalidInput, NotFound, Unavailable, oneline
-from estiva.linux import fs
 
 BYTES = 4 << 30  # of all files together
 FILES = 1_000_000
@@ -52,7 +51,7 @@ class Repository:
     """The one that an address names; `folder` is an empty folder of ours for git's own files.
 
     `access` says how to come in, `secrets` is where a file with credentials may be. `heard` gets what git
-    says of its progress. Close it.
+    says of its progress; `mirrors` keep what has come for the next builds. Close it.
     """
 
     def __init__(
@@ -62,6 +61,7 @@ class Repository:
         folder: Callable[[], str],
         secrets: str,
         look: Callable[[], None],
+        mirrors: Mirrors,
         budget: _Budget | None = None,
         heard: Callable[[bytes], None] | None = None,
     ) -> None:
@@ -72,6 +72,8 @@ class Repository:
         self.look = look
         self.budget = budget or _Budget()
         self.heard = heard
+        self.mirrors = mirrors
+        self.fetching = False  # what fails meanwhile may be the server's fault
         self.git = Git(address, access(address), folder(), secrets, self.budget.until, look)
 
     def close(self) -> None:
@@ -161,12 +163,75 @@ class Repository:
         if keep:
             git.folder = folder + "/.git"
             os.mkdir(git.folder, 0o755)
+            return self._unpack(commit, None, folder, keep, submodules, mtime, depth)
+        names, about = self._names(commit), str(self.address)
+        with self.mirrors.take(names, about, wait=not depth, look=self.look) as mirror:
+            git.folder = mirror.path or git.folder
+            try:
+                return self._unpack(commit, mirror, folder, keep, submodules, mtime, depth)
+            except Unavailable:
+                if not self.fetching:  # a file in it is not as it was: the next build is not to find that
+                    mirror.clear()
+                raise
+
+    def _names(self, commit: Commit) -> tuple[str, ...]:
+        """What tells mirrors apart: who has come in by other credentials gets nothing of what these gave.
+        Over ssh the server is asked each time."""
+        address, header = self.address, self.access(self.address).header
+        return address.remote, address.credentials, header, str(len(commit.object))
+
+    def _get(self, commit: Commit, mirror: Mirror | None) -> tuple[str, list[tuple[str, str]]]:
+        """(the commit's id, its submodules): it is here then, all of it. A damaged mirror is begun anew."""
+        budget = self.budget
+        known = mirror is not None and mirror.known
+        saved = budget.files, budget.bytes
+        try:
+            return self._got(commit, mirror)
+        except Unavailable:
+            if mirror is None or not known or self.fetching and not self._damaged():
+                raise
+            mirror.clear()
+            budget.files, budget.bytes = saved
+            return self._got(commit, mirror)
+
+    def _got(self, commit: Commit, mirror: Mirror | None) -> tuple[str, list[tuple[str, str]]]:
+        git, kept = self.git, f"refs/estiva/kept/{commit.object}"
+        self.fetching = False
         kind = ["--object-format=sha256"] if len(commit.object) == 64 else []
         git.must("init", "--quiet", "--template=", *kind)
-        self._fetch(commit)
+        known = mirror is not None and git.run("rev-parse", "--verify", "--quiet", kept).status == 0
+        if not known or not self._free(commit):
+            self._fetch(commit)
         wanted = git.must("rev-parse", "--verify", "--end-of-options", commit.object + "^{commit}")
-        self._check(commit.object, wanted)
         links = self._look(wanted)
+        if mirror is not None:
+            git.must("update-ref", kept, commit.object)
+        return wanted, links
+
+    def _damaged(self) -> bool:
+        """Whether it is what is here that a fetch has failed by."""
+        return self.git.run("fsck", "--connectivity-only", "--no-progress").status != 0
+
+    def _free(self, commit: Commit) -> bool:
+        """Whether what is here may be taken without asking the server for it: it has just given its name, or
+        gives it to everybody."""
+        access = self.access(self.address)
+        secret = self.address.credentials or access.header or self.address.scheme == "ssh"
+        return bool(commit.ref) and not self.address.by_commit or not secret
+
+    def _unpack(
+        self,
+        commit: Commit,
+        mirror: Mirror | None,
+        folder: str,
+        keep: bool,
+        submodules: bool,
+        mtime: bool,
+        depth: int,
+    ) -> str:
+        git = self.git
+        wanted, links = self._get(commit, mirror)
+        self._check(commit.object, wanted)
         git.must("checkout", "--quiet", "--force", "--detach", wanted, work_tree=folder)
         if submodules and links:
             self._submodules(wanted, links, folder, keep, mtime, depth)
@@ -174,7 +239,7 @@ class Repository:
             self._tidy(commit, wanted, folder)
         if mtime:
             seconds = git.must("show", "--no-patch", "--format=%ct", wanted, "--")
-            _set_times(folder, int(seconds) * 10**9)
+            set_times(folder, int(seconds) * 10**9)
         return wanted
 
     def _fetch(self, commit: Commit) -> None:
@@ -186,6 +251,7 @@ class Repository:
             ways.append(["--no-tags", "--", "origin", f"+{commit.ref}:{_HERE}"])
         else:
             ways.append(["--tags", "--", "origin", "+refs/heads/*:refs/estiva/heads/*"])
+        self.fetching = True
         for number, way in enumerate(ways, 1):
             ended = self.git.run(
                 "fetch",
@@ -197,6 +263,7 @@ class Repository:
             )
             if ended.status == 0:
                 if self.git.run("cat-file", "-e", commit.object).status == 0:
+                    self.fetching = False
                     return
                 if number == len(ways):
                     raise Unavailable(
@@ -264,10 +331,17 @@ class Repository:
                 )
             address.ref = wanted
             below = Repository(
-                address, self.access, self.new_folder, self.secrets, self.look, self.budget, self.heard
+                address,
+                self.access,
+                self.new_folder,
+                self.secrets,
+                self.look,
+                self.mirrors,
+                self.budget,
+                self.heard,
             )
             try:
-                with _Below(folder, path) as place:
+                with Below(folder, path) as place:
                     below._checkout(Commit(wanted, "", ""), place, keep, True, mtime, depth + 1)
             finally:
                 below.close()
@@ -311,54 +385,5 @@ _OTHERWISE = (  # what servers say that give nothing away by its id, or nothing 
 )  # fmt: skip
 
 
-class _Below:
-    """A folder of a checkout, reached by no symlink, as a path that is good while it is open."""
-
-    def __init__(self, top: str, path: str) -> None:
-        parts = path.split("/")
-        if not path or any(part in ("", ".", "..") or part.lower() == ".git" for part in parts):
-            raise InvalidInput(f"the repository has a submodule at {oneline(path)[:200]!r}")
-        root = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            self.fd = open_folder(root, path)
-        finally:
-            os.close(root)
-        self.path = os.readlink(f"/proc/self/fd/{self.fd}")
-
-    def __enter__(self) -> str:
-        if os.listdir(self.fd):
-            raise InvalidInput("the repository has files in the place of a submodule")
-        return self.path
-
-    def __exit__(self, *exception: object) -> None:
-        os.close(self.fd)
-
-
-def open_folder(root: int, path: str) -> int:
-    """An fd of a folder below `root`, without a symlink on the way. Raises InvalidInput, NotFound."""
-    resolve = fs.RESOLVE_BENEATH | fs.RESOLVE_NO_SYMLINKS | fs.RESOLVE_NO_MAGICLINKS
-    try:
-        return fs.openat2(root, path or ".", os.O_RDONLY | os.O_DIRECTORY, 0, resolve)
-    except (FileNotFoundError, NotADirectoryError):
-        raise NotFound(f"there is no folder {oneline(path)[:200]}") from None
-    except OSError:
-        raise InvalidInput(f"{oneline(path)[:200]} is not a folder, or is reached through a link") from None
-
-
 def _hex(text: str) -> bool:
     return len(text) >= 4 and all(c in "0123456789abcdef" for c in text)
-
-
-def _set_times(folder: str, nanoseconds: int) -> None:
-    for path in _below(folder):
-        os.utime(path, ns=(nanoseconds, nanoseconds), follow_symlinks=False)
-
-
-def _below(folder: str) -> Iterator[str]:
-    """All in a folder that nobody else changes, what is in a folder before itself; .git is left out."""
-    for name in os.listdir(folder):
-        path = posixpath.join(folder, name)
-        if name != ".git" and stat.S_ISDIR(os.lstat(path).st_mode):
-            yield from _below(path)
-        yield path
-    yield folder

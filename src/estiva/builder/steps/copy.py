@@ -16,7 +16,7 @@ from estiva.builder.frontend.errors import bad
 from estiva.builder.steps import missing, users
 from estiva.builder.steps.remotes import Remotes
 from estiva.builder.steps.state import expander
-from estiva.builder.steps.written import diff_ids, known
+from estiva.builder.steps.written import diff_ids, known, soon
 from estiva.builder.struct import struct
 from estiva.errors import InvalidInput
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from estiva.store.layers.sink import TarSink
 
 _WORTH = 1000  # paths whose files take longer to make and remove than the layers below to be packed
+_SOON = 0.05  # seconds that a few files are worth: most RUNs write little, which is packed at once
 
 
 @struct
@@ -127,7 +128,7 @@ class CopyStep:
         if not self.link:
             del told["below"]  # which is for those who know it
         told = {**told, "files": self.files}
-        if self._is_one(tree, items) and (self.many > _WORTH or known(state.layers) is not None):
+        if self._is_one(tree, items) and (self.many > _WORTH or soon(state.layers, _SOON)):
             from estiva.builder.files.direct import Inherited
 
             try:

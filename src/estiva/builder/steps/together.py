@@ -60,11 +60,12 @@ class Together:
             self.failure = error  # who waited for what has failed may tell of it first
 
     def look(self) -> None:
-        """Raises Stopped once one of them has failed, and what the caller's look does."""
-        if self.failure is not None:
-            raise Stopped("the build was stopped")
+        """Raises what the caller's look does, and Stopped once one of them has failed: what the others have
+        written is kept then, which it is not after a Ctrl-C."""
         if self._asked is not None:
             self._asked()
+        if self.failure is not None:
+            raise Stopped("the build was stopped") if isinstance(self.failure, Exception) else self.failure
 
     def tell(self, event: dict[str, Any]) -> None:
         if self._tell is not None:

@@ -60,6 +60,10 @@ class Written:
         """Whether its layer is there, and all below it."""
         return self._settled.done
 
+    def soon(self, seconds: float) -> bool:
+        """Whether it is settled, perhaps after so long."""
+        return self._settled.wait(seconds)
+
     @property
     def diff_id(self) -> str:
         """Its layer's, as soon as it has been made. Raises what kept it from that."""
@@ -175,6 +179,11 @@ class Stand:
 def diff_ids(layers: Sequence[Layer]) -> list[str]:
     """Of all, when they are there. Raises what kept one from that."""
     return [layer if isinstance(layer, str) else layer.diff_id for layer in layers]
+
+
+def soon(layers: Sequence[Layer], seconds: float) -> bool:
+    """Whether all are known, perhaps after so long."""
+    return all(not isinstance(layer, Written) or layer.soon(seconds) for layer in reversed(layers))
 
 
 def known(layers: Sequence[Layer]) -> list[str] | None:

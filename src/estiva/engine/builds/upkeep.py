@@ -1,7 +1,8 @@
-"""What builds keep for the next ones, to be looked at and removed: steps, and cache mounts.
+"""What builds keep for the next ones, to be looked at and removed: steps, cache mounts, what they read.
 
 An entry is a step's layer (type "regular", by the keys of the build cache), a folder that RUN mounts (type
-"exec.cachemount") or a context that a client of the API has sent ("source.local"); the words are BuildKit's.
+"exec.cachemount"), a context that a client of the API has sent ("source.local"), or a repository that was
+fetched from ("source.git.checkout"); the words are BuildKit's.
 What an image needs stays on the disk when its entry goes, so only the rest counts as reclaimable.
 """
 
@@ -16,6 +17,7 @@ from typing import NamedTuple
 
 from estiva import fastjson, files
 from estiva.builder.cache import inputs
+from estiva.builder.fetch.mirrors import Mirrors
 from estiva.engine.builds import contexts
 from estiva.engine.state import eventlog
 from estiva.engine.state.prune_filters import moment
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from estiva.engine import Engine
     from estiva.store.database import Transaction
 
-STEP, MOUNT, SOURCE = "regular", "exec.cachemount", "source.local"
+STEP, MOUNT, SOURCE, GIT = "regular", "exec.cachemount", "source.local", "source.git.checkout"
 _GONE = ".gone."  # begins the names of cache mounts that are being removed
 FILTERS = ("id", "type", "until", "description", "shared", "inuse")
 
@@ -61,7 +63,7 @@ class Keep(NamedTuple):
 def entries(engine: Engine, filters: dict[str, list[str]] | None = None) -> list[Entry]:
     """All, or those that `filters` take, least recently used first. Raises InvalidInput."""
     taken = _judged(filters or {})
-    found = [*_steps(engine), *_mounts(engine), *_sources(engine)]
+    found = [*_steps(engine), *_mounts(engine), *_sources(engine), *_repositories(engine)]
     return sorted((entry for entry in found if taken(entry)), key=lambda entry: (entry.used, entry.id))
 
 
@@ -82,7 +84,12 @@ def prune(
     _sweep(engine)
     gone, freed = [], 0
     for entry in going:
-        if entry.type == SOURCE and contexts.remove(engine, entry.id):
+        if (
+            entry.type == SOURCE
+            and contexts.remove(engine, entry.id)
+            or entry.type == GIT
+            and Mirrors(engine.paths.cache + "/build").remove(entry.id)
+        ):
             freed += entry.size
         elif entry.type == MOUNT and _remove_mount(engine, entry.id):
             gone.append(entry.id)
@@ -185,6 +192,13 @@ def _sources(engine: Engine) -> list[Entry]:
     ]
 
 
+def _repositories(engine: Engine) -> list[Entry]:
+    return [
+        Entry(name, GIT, f"git repository {about}".rstrip(), used, used, size, False, busy)
+        for name, about, size, used, busy in Mirrors(engine.paths.cache + "/build").kept()
+    ]
+
+
 def _about(top: str) -> str:
     try:
         with open(top + "/about", "rb") as file:
@@ -202,8 +216,8 @@ def _judged(filters: dict[str, list[str]]) -> Any:
         if key not in FILTERS:
             raise InvalidInput(f"invalid filter '{brief(key, 60)}'", hint=f"one of {', '.join(FILTERS)}")
         for value in values:
-            if key == "type" and value not in (STEP, MOUNT, SOURCE):
-                hint = f"{STEP}, {MOUNT} or {SOURCE}"
+            if key == "type" and value not in (STEP, MOUNT, SOURCE, GIT):
+                hint = f"{STEP}, {MOUNT}, {SOURCE} or {GIT}"
                 raise InvalidInput(f"invalid filter 'type={brief(value, 60)}'", hint=hint)
             if key in ("shared", "inuse") and value not in ("true", "false"):
                 raise InvalidInput(f"invalid filter '{key}={brief(value, 60)}'", hint="true or false")
