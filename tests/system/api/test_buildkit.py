@@ -5,6 +5,7 @@ import concurrent.futures
 import io
 import json
 import pathlib
+import signal
 import subprocess
 import tarfile
 import time
@@ -174,8 +175,9 @@ def test_what_builds_keep(api: Api) -> None:
     assert "running" in buildx(api, "buildx", "ls").stdout
 
 
-def test_a_build_without_a_client_ends(api: Api) -> None:
-    place = folder(api, "gone", Dockerfile="FROM IMAGE\nRUN echo begun; sleep 300.125\n")
+@pytest.mark.parametrize("who", ["client", "server"])
+def test_a_build_whose_client_or_server_is_killed(api: Api, who: str) -> None:
+    place = folder(api, f"gone-{who}", Dockerfile="FROM IMAGE\nCOPY . /x\nRUN echo begun; sleep 300.125\n")
     buildx(api, "buildx", "version")
     env = {**api.env, "DOCKER_HOST": f"unix://{api.socket}", "HOME": api.folder}
     words = ["docker", "build", "--progress", "plain", str(place)]
@@ -184,9 +186,19 @@ def test_a_build_without_a_client_ends(api: Api) -> None:
         for line in running.stderr:
             if line.endswith(" begun\n"):
                 break
-        running.kill()
-    until(lambda: not list(pathlib.Path(api.folder).glob("run/build/*")) and not sleeping())
-    assert api.get("/_ping")[0] == 200
+        if who == "client":
+            running.kill()
+        else:
+            api.stop(signal.SIGKILL)
+            api.serve()
+    (place / "Dockerfile").write_text(f"FROM {IMAGE}\nCOPY . /x\nRUN echo next\n")
+    assert "next" in buildx(api, "build", "--progress", "plain", place).stderr
+    root = pathlib.Path(api.folder)
+    until(
+        lambda: (
+            not sleeping() and not [*root.glob("run/build/*"), *root.glob("*/cache/build/contexts/*.once")]
+        )
+    )
 
 
 def sleeping() -> bool:
