@@ -4,7 +4,9 @@ import asyncio
 import concurrent.futures
 import io
 import json
+import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import tarfile
@@ -18,6 +20,7 @@ import pytest
 from apikit import IMAGE, Api, serving
 from buildclient import Client, client
 from estiva.api.buildkit.rpc import RpcError
+from gitkit import Repo
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +169,42 @@ def test_bake_builds_what_targets_need(api: Api) -> None:
     (place / "docker-bake.hcl").write_text(bake.replace("IMAGE", IMAGE).replace("PLACE", str(place)))
     buildx(api, "buildx", "bake", "-f", place / "docker-bake.hcl")
     assert api.docker("run", "--rm", "--network", "none", "baked:b", "cat", "/a").stdout == "here\n"
+
+
+def test_bake_of_a_repository(api: Api) -> None:
+    """Its bake file, and contexts that are it and a folder of it."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not here")
+    repo = Repo(pathlib.Path(api.folder) / "served", "remote.git")
+    bake = 'target "default" {\n  tags = ["far:1"]\n}\ntarget "sub" {\n  context = "sub"\n  tags = ["far:2"]\n}\n'
+    repo.put("docker-bake.hcl", bake)
+    for place in ("", "sub/"):
+        repo.put(f"{place}Dockerfile", f"FROM {IMAGE}\nCOPY f /f\n")
+        repo.put(f"{place}f", f"in '{place}'\n")
+    repo.commit()
+    repo.git("update-server-info")
+    os.rename(f"{repo.path}/.git", f"{repo.path.parent}/far.git")
+    words = [
+        *api.prefix,
+        "/usr/bin/python3",
+        "-um",
+        "http.server",
+        "-b",
+        "127.0.0.1",
+        "-d",
+        str(repo.path.parent),
+        "8099",
+    ]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
+        try:
+            assert server.stdout is not None and server.stdout.readline().startswith(b"Serving")
+            url = "http://127.0.0.1:8099/far.git"
+            buildx(api, "buildx", "bake", url, "default", "sub")
+            for tag, text in (("far:1", "in ''\n"), ("far:2", "in 'sub/'\n")):
+                assert api.docker("run", "--rm", "--network", "none", tag, "cat", "/f").stdout == text
+            assert "there is no ref nosuch" in buildx(api, "buildx", "bake", f"{url}#nosuch", status=1).stderr
+        finally:
+            server.terminate()
 
 
 def test_what_builds_keep(api: Api) -> None:
