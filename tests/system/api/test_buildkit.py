@@ -4,7 +4,10 @@ import asyncio
 import concurrent.futures
 import io
 import json
+import os
 import pathlib
+import shutil
+import signal
 import subprocess
 import tarfile
 import time
@@ -17,6 +20,7 @@ import pytest
 from apikit import IMAGE, Api, serving
 from buildclient import Client, client
 from estiva.api.buildkit.rpc import RpcError
+from gitkit import Repo
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +171,42 @@ def test_bake_builds_what_targets_need(api: Api) -> None:
     assert api.docker("run", "--rm", "--network", "none", "baked:b", "cat", "/a").stdout == "here\n"
 
 
+def test_bake_of_a_repository(api: Api) -> None:
+    """Its bake file, and contexts that are it and a folder of it."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not here")
+    repo = Repo(pathlib.Path(api.folder) / "served", "remote.git")
+    bake = 'target "default" {\n  tags = ["far:1"]\n}\ntarget "sub" {\n  context = "sub"\n  tags = ["far:2"]\n}\n'
+    repo.put("docker-bake.hcl", bake)
+    for place in ("", "sub/"):
+        repo.put(f"{place}Dockerfile", f"FROM {IMAGE}\nCOPY f /f\n")
+        repo.put(f"{place}f", f"in '{place}'\n")
+    repo.commit()
+    repo.git("update-server-info")
+    os.rename(f"{repo.path}/.git", f"{repo.path.parent}/far.git")
+    words = [
+        *api.prefix,
+        "/usr/bin/python3",
+        "-um",
+        "http.server",
+        "-b",
+        "127.0.0.1",
+        "-d",
+        str(repo.path.parent),
+        "8099",
+    ]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
+        try:
+            assert server.stdout is not None and server.stdout.readline().startswith(b"Serving")
+            url = "http://127.0.0.1:8099/far.git"
+            buildx(api, "buildx", "bake", url, "default", "sub")
+            for tag, text in (("far:1", "in ''\n"), ("far:2", "in 'sub/'\n")):
+                assert api.docker("run", "--rm", "--network", "none", tag, "cat", "/f").stdout == text
+            assert "there is no ref nosuch" in buildx(api, "buildx", "bake", f"{url}#nosuch", status=1).stderr
+        finally:
+            server.terminate()
+
+
 def test_what_builds_keep(api: Api) -> None:
     buildx(api, "build", folder(api, "kept", Dockerfile="FROM IMAGE\nRUN echo > /kept\n"))
     assert "Total:" in buildx(api, "buildx", "du").stdout
@@ -174,8 +214,9 @@ def test_what_builds_keep(api: Api) -> None:
     assert "running" in buildx(api, "buildx", "ls").stdout
 
 
-def test_a_build_without_a_client_ends(api: Api) -> None:
-    place = folder(api, "gone", Dockerfile="FROM IMAGE\nRUN echo begun; sleep 300.125\n")
+@pytest.mark.parametrize("who", ["client", "server"])
+def test_a_build_whose_client_or_server_is_killed(api: Api, who: str) -> None:
+    place = folder(api, f"gone-{who}", Dockerfile="FROM IMAGE\nCOPY . /x\nRUN echo begun; sleep 300.125\n")
     buildx(api, "buildx", "version")
     env = {**api.env, "DOCKER_HOST": f"unix://{api.socket}", "HOME": api.folder}
     words = ["docker", "build", "--progress", "plain", str(place)]
@@ -184,9 +225,19 @@ def test_a_build_without_a_client_ends(api: Api) -> None:
         for line in running.stderr:
             if line.endswith(" begun\n"):
                 break
-        running.kill()
-    until(lambda: not list(pathlib.Path(api.folder).glob("run/build/*")) and not sleeping())
-    assert api.get("/_ping")[0] == 200
+        if who == "client":
+            running.kill()
+        else:
+            api.stop(signal.SIGKILL)
+            api.serve()
+    (place / "Dockerfile").write_text(f"FROM {IMAGE}\nCOPY . /x\nRUN echo next\n")
+    assert "next" in buildx(api, "build", "--progress", "plain", place).stderr
+    root = pathlib.Path(api.folder)
+    until(
+        lambda: (
+            not sleeping() and not [*root.glob("run/build/*"), *root.glob("*/cache/build/contexts/*.once")]
+        )
+    )
 
 
 def sleeping() -> bool:

@@ -208,11 +208,23 @@ def test_tcp_without_tls_is_for_programs_of_this_machine(api):
             {"Sec-Fetch-Site": "cross-site"},
         )
     ] == ["200"] * 3 + ["403"] * 4
+    if shutil.which("docker"):
+        built_over(api, f"tcp://127.0.0.1:{port}")
     child.terminate()
     assert child.wait(20) == 0
     assert "can do all that root can, through tcp://127.0.0.1:" in child.stderr.read()
     child.stdout.close()
     child.stderr.close()
+
+
+def built_over(api, host, *words):
+    """By BuildKit, whose connections are hijacked ones without a name of the host."""
+    folder = pathlib.Path(api.folder, "over")
+    folder.mkdir(exist_ok=True)
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    env = {"DOCKER_HOST": "", "BUILDX_BUILDER": ""}
+    if not api.docker("buildx", "version", status=None).returncode:
+        assert "sha256:" in api.docker("-H", host, *words, "build", "-q", folder, env=env).stdout
 
 
 PAST = ("-not_before", "20200101000000Z", "-not_after", "20200102000000Z")
@@ -308,6 +320,8 @@ def dockers_client_over_tls(api, folder, host):
         done = api.docker("-H", host, "--tlsverify", *given, "ps", env=none, status=None)
         assert done.returncode == (1 if words else 0) and re.search(words, done.stderr), done.stderr
     api.docker("-H", host, "ps", env=none, status=1)
+    given = f"--tlscacert={paths['ca']}", f"--tlscert={paths['client']}", f"--tlskey={key}"
+    built_over(api, host, "--tlsverify", *given)
 
 
 def test_tcp_is_for_clients_with_a_certificate(api, tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from estiva.api.buildkit import asked, failures, status
+from estiva.api.buildkit import asked, failures, messages, shared, status
 from estiva.builder.frontend.errors import BuildFailed
 from estiva.engine.builds import build as builds
 from estiva.errors import InvalidInput
@@ -170,3 +170,29 @@ def test_what_is_fetched_is_a_vertex() -> None:
         ("[internal] load https://h/f", None),
         ("[internal] load https://h/f", "broke off"),
     ]
+
+
+def test_a_repository_is_known_by_its_one_source() -> None:
+    def named(*operations: dict[str, object]) -> str:
+        return shared.repository({"def": [messages.OP.encode(each) for each in operations]})
+
+    git = {"source": {"identifier": "git://h/r.git#main", "attrs": {"git.fullurl": "https://h/r.git"}}}
+    top = {"inputs": [{"digest": "x", "index": 0}]}
+    copy = {"file": {"actions": [{"copy": {"src": "/a/b", "dest": "/"}}]}}
+    assert named(git, top) == "https://h/r.git#main"
+    assert named(git, copy, top) == "https://h/r.git#main:a/b"
+    other = {"source": {"identifier": "docker-image://x"}}
+    moved = {"file": {"actions": [{"copy": {"src": "/a", "dest": "/b"}}]}}
+    made = {"file": {"actions": [{}]}}
+    for wrong in (
+        (),
+        (git,),
+        (top,),
+        (other, top),
+        (git, git, top),
+        (git, moved, top),
+        (git, made, top),
+        (git, {}, top),
+    ):
+        assert named(*wrong) == ""
+    assert shared.repository({"def": [b"\xff"]}) == ""

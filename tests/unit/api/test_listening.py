@@ -73,6 +73,8 @@ def test_the_run_root_can_be_gone_through_by_the_group_alone(tmp_path):
         (("127.0.0.1", 1), False, {"Host": "127.0.0.1.evil.example"}, True),
         (("127.0.0.1", 1), False, {"Host": "127.0.0.evil"}, True),
         (("127.0.0.1", 1), False, {}, True),
+        (("127.0.0.1", 1), False, {"Host": ""}, False),
+        (("127.0.0.1", 1), False, {"Host": "", "Origin": "http://evil"}, True),
         (("127.0.0.1", 1), False, {"Host": "localhost", "Origin": "http://localhost"}, False),
         (("127.0.0.1", 1), False, {"Host": "localhost", "Origin": "http://localhost:3000"}, True),
         (("127.0.0.1", 1), False, {"Host": "localhost", "Sec-Fetch-Site": "same-site"}, True),

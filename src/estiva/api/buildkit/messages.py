@@ -19,7 +19,11 @@ CHUNK = Schema({"data": (1, BYTES)})  # BytesMessage of several services
 PLATFORM = Schema({"architecture": (1, TEXT), "os": (2, TEXT), "variant": (3, TEXT)})
 SOURCE_OP = Schema({"identifier": (1, TEXT), "attrs": (2, {TEXT: TEXT})})
 INPUT = Schema({"digest": (1, TEXT), "index": (2, INT)})
-OP = Schema({"inputs": (1, [INPUT]), "source": (3, SOURCE_OP), "platform": (10, PLATFORM)})
+COPY = Schema({"src": (1, TEXT), "dest": (2, TEXT)})
+FILE_OP = Schema({"actions": (2, [Schema({"copy": (4, COPY)})])})
+OP = Schema(
+    {"inputs": (1, [INPUT]), "source": (3, SOURCE_OP), "file": (4, FILE_OP), "platform": (10, PLATFORM)}
+)
 OP_METADATA = Schema({"caps": (5, {TEXT: BOOL})})
 DEFINITION = Schema({"def": (1, [BYTES]), "metadata": (2, {TEXT: OP_METADATA})})
 SOURCE_INFO = Schema({"filename": (1, TEXT), "data": (2, BYTES), "language": (4, TEXT)})
@@ -150,7 +154,8 @@ BRIDGE_SOLVE = Schema(
 BRIDGE_SOLVED = Schema({"result": (3, RESULT)})
 RESOLVE_IMAGE = Schema({"ref": (1, TEXT), "platform": (2, PLATFORM), "mode": (3, TEXT)})
 RESOLVED_IMAGE = Schema({"digest": (1, TEXT), "config": (2, BYTES), "ref": (3, TEXT)})
-FILE_REQUEST = Schema({"ref": (1, TEXT), "path": (2, TEXT)})
+FILE_RANGE = Schema({"offset": (1, INT), "length": (2, INT)})
+FILE_REQUEST = Schema({"ref": (1, TEXT), "path": (2, TEXT), "range": (3, FILE_RANGE)})
 
 # --- session ---
 STAT = Schema(
@@ -165,6 +170,8 @@ STAT = Schema(
         "xattrs": (10, {TEXT: BYTES}),
     }
 )
+FILE = Schema({"data": (1, BYTES)})
+FILE_STAT = Schema({"stat": (1, STAT)})
 PACKET = Schema({"type": (1, INT), "stat": (2, STAT), "id": (3, INT), "data": (4, BYTES)})
 PACKET_STAT, PACKET_REQ, PACKET_DATA, PACKET_FIN, PACKET_ERR = range(5)
 HOST = Schema({"host": (1, TEXT)})

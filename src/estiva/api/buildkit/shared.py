@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from estiva.api.buildkit import messages
 from estiva.api.buildkit.rpc import UNIMPLEMENTED, RpcError
 from estiva.api.buildkit.session import Sessions
+from estiva.engine.builds.bases import is_repository
 from estiva.engine.networks import look
 from estiva.errors import EstivaError, InvalidInput
 from estiva.oci.platform import Platform
@@ -49,6 +50,30 @@ class Result(Protocol):
     async def evaluate(self) -> str:
         """Build it, once; the image's id. Raises RpcError."""
         ...
+
+
+def repository(definition: dict[str, Any]) -> str:
+    """The address of LLB that is one git source, or a folder of it, and nothing else; "" for all other: so a
+    client names a repository with bake files, and the folder of a target in it."""
+    try:
+        operations = [messages.OP.decode(data) for data in definition.get("def", [])]
+    except InvalidInput:
+        return ""
+    sources = [each["source"] for each in operations if "source" in each]
+    copies = [action for each in operations for action in each.get("file", {}).get("actions", [])]
+    files = sum("file" in each for each in operations)
+    if len(sources) != 1 or len(copies) != files or files > 1 or len(operations) != 2 + files:
+        return ""  # the last operation only says which is meant
+    identifier, attrs = sources[0].get("identifier", ""), sources[0].get("attrs", {})
+    folder = copies[0].get("copy", {}).get("src", "").strip("/") if copies else ""
+    inside = bool(folder) and copies[0].get("copy", {}).get("dest") == "/"
+    if not identifier.startswith("git://") or bool(copies) != inside:
+        return ""
+    place, ref = attrs.get("git.fullurl") or identifier, identifier.partition("#")[2]
+    ref, _, above = ref.partition(":")
+    folder = "/".join(word for word in (above.strip("/"), folder) if word)
+    place = place.partition("#")[0] + (f"#{ref}:{folder}" if folder else f"#{ref}" if ref else "")
+    return place if is_repository(place) else ""
 
 
 class Kit:

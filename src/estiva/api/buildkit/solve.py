@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from estiva.api.buildkit import asked, failures, lent, messages
 from estiva.api.buildkit.outputs import Outputs, check
 from estiva.api.buildkit.rpc import INVALID, UNIMPLEMENTED, RpcError
-from estiva.api.buildkit.shared import FRONTEND, SCHEME
+from estiva.api.buildkit.shared import FRONTEND, SCHEME, repository
 from estiva.api.buildkit.sources import Sources
 from estiva.api.buildkit.status import Progress
 from estiva.engine.builds import build as builds
@@ -35,6 +35,7 @@ class Build:
         self.request = request
         self.progress = Progress(request["ref"])
         self.refs: list[Ref] = []
+        self.closing: list[Callable[[], None]] = []
         self.body: Body | None = None  # the context, where it is no session's
         self.logins: dict[str, Any] | None = None  # those of a client without a session
         self._result: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
@@ -80,8 +81,9 @@ class Build:
     def close(self) -> None:
         if not self._result.done():
             self._result.cancel()
-        for ref in self.refs:
-            ref.close()
+        for close in (*(ref.close for ref in self.refs), *self.closing):
+            close()
+        self.closing.clear()
         self.progress.close()
 
 
@@ -101,6 +103,9 @@ class Ref:
         self.attrs = attrs
         self.inputs = inputs
         self.imports = imports
+        if place := repository(inputs.get("context", {})):  # of a target of a repository's bake file
+            self.attrs = {**attrs, "context": place}
+            self.inputs = {name: inputs[name] for name in inputs if name not in ("context", "dockerfile")}
         self._evaluated: asyncio.Task[str] | None = None
         build.refs.append(self)
 

@@ -246,6 +246,12 @@ class Sources:
             attrs = entry.get("attrs", {})
             if entry.get("type") != "local":
                 found.append(asked.cache(entry))
+                if ref := attrs.get(
+                    "ref"
+                ):  # it is read once a step wants it; what is wrong then is a warning
+                    title = f"importing cache manifest from {oneline(ref)[:200]}"
+                    self._progress.begin(title, title)
+                    self._progress.end(title)
                 continue
             folder = (await self._folder("")).path
             key = f"cache {attrs.get('src')}"

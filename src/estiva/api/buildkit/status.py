@@ -42,6 +42,7 @@ class Progress:
         self._logged: dict[str, int] = {}
         self._all = 0  # bytes of logs
         self._more = asyncio.Event()
+        self._looking: dict[str, str] = {}  # the vertexes of base images that are being looked for
         self._pulled: set[str] = set()  # the vertexes of base images that were not here
         self._closed = asyncio.Event()
 
@@ -198,7 +199,9 @@ class Progress:
         image = f"pull {name.rpartition(' ')[2]}"
         looking = "completed" not in self._vertexes.get(image, {"completed": {}})
         if status == "running":
-            if not looking:
+            if looking:
+                self._looking[image] = name
+            else:
                 self.begin(name, name)
         elif status in ("done", "cached"):
             self.end(image)
@@ -237,9 +240,12 @@ class Progress:
             return
         self.end(f"pull {name}")
         wanted = f"FROM {name}"
-        key = next((each for each in self._vertexes if each.endswith(wanted)), wanted)
-        self.begin(key, key)
-        self._pulled.add(key)
+        known = next((each for each in self._vertexes if each.endswith(wanted)), wanted)
+        key = self._looking.get(f"pull {name}", known)
+        if key not in self._pulled:
+            self._pulled.add(key)
+            self.begin(key, key)
+            self.status(key, f"resolve {name}")
         if event["id"]:
             done = event["status"] in ("complete", "exists", "done")
             self.status(key, str(event["id"]), current=event["current"], total=event["total"], done=done)
