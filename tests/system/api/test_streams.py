@@ -125,7 +125,7 @@ def test_exec_streams_and_fails_as_dockers(api: Api, named: str) -> None:
     assert b"multiplexed-stream" in stream.head
     made = make_exec(api, named, Cmd=["nothing-here"], AttachStdout=True)
     assert b"nothing-here" in Hijacked(api, f"/exec/{made}/start", {}).rest()
-    assert api.get(f"/exec/{made}/json")[2]["ExitCode"] == 127
+    assert api.get(f"/exec/{made}/json")[2]["ExitCode"] == 126
     assert api.post(f"/containers/{named}/exec", {})[2] == {"message": "No exec command specified"}
     assert api.post("/containers/nobody/exec", {"Cmd": ["true"]})[2] == {
         "message": "No such container: nobody"
