@@ -97,6 +97,7 @@ def test_attached_streams_and_websockets(api: Api) -> None:
         assert (await one.wait())["StatusCode"] == 0
         two = await made.containers.run({**config, "StdinOnce": False, "Tty": True})
         sock = await two.websocket(stdin=True, stdout=True, stream=True)
+        assert sock.protocol == "chat"  # which it names
         await sock.send_bytes(b"by websocket\n")
         got = b""
         while b"by websocket\r\nby websocket\r\n" not in got:

@@ -216,7 +216,9 @@ async def attach_ws(api: Api, request: web.Request) -> web.StreamResponse:
     asked = Asked(request, record, every=api_version(request) < FRAMED)
     asked.terms = asked.terms._replace(framed=False)
     whence = await _before(api, record, asked)
-    answer = web.WebSocketResponse(max_msg_size=hijack.HIGH)
+    # as docker's: the one that a client names, whatever it is
+    named = request.headers.get("Sec-WebSocket-Protocol", "").split(",")[0].strip()
+    answer = web.WebSocketResponse(max_msg_size=hijack.HIGH, protocols=(named,) if named else ())
     try:
         await answer.prepare(request)
         await _attached(api, record, asked, Websocket(answer, api_version(request) >= (1, 28)), whence)
