@@ -15,8 +15,8 @@ from estiva.api.buildkit.rpc import INVALID, NOT_FOUND, UNIMPLEMENTED, RpcError
 from estiva.api.buildkit.shared import FRONTEND, repository
 from estiva.api.buildkit.solve import Build, Ref
 from estiva.api.buildkit.transfer import go_mode
-from estiva.engine.builds import bases
-from estiva.engine.builds.bases import Remote
+from estiva.engine.builds import begins
+from estiva.engine.builds.begins import Remote
 from estiva.errors import EstivaError, Unavailable, oneline
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Files:
         self.over = False
         self._remote = Remote(build.kit.api.engine, place, self._look)
         self._turn = asyncio.Lock()
-        self._title = f"[internal] load {bases.source(place)}"
+        self._title = f"[internal] load {begins.source(place)}"
         self._progress = build.progress
         build.closing.append(self.close)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from estiva.api.buildkit import messages
 from estiva.api.buildkit.rpc import UNIMPLEMENTED, RpcError
 from estiva.api.buildkit.session import Sessions
-from estiva.engine.builds.bases import is_repository
+from estiva.engine.builds.begins import is_repository
 from estiva.engine.networks import look
 from estiva.errors import EstivaError, InvalidInput
 from estiva.oci.platform import Platform

@@ -12,7 +12,7 @@ from estiva.api.buildkit.lent import Forwarded, secrets
 from estiva.api.buildkit.rpc import NOT_FOUND, UNKNOWN, RpcError
 from estiva.api.buildkit.status import DEFINITION, REMOTE
 from estiva.api.buildkit.transfer import DIFF_COPY, receive, upload
-from estiva.engine.builds import bases, contexts
+from estiva.engine.builds import begins, contexts
 from estiva.engine.builds import build as builds
 from estiva.errors import oneline
 
@@ -105,7 +105,7 @@ class Sources:
                 found["context"] = file
         elif remote:
             found["context"] = builds.elsewhere(remote)
-            self._progress.begin(REMOTE, f"[internal] load {bases.source(remote)}")
+            self._progress.begin(REMOTE, f"[internal] load {begins.source(remote)}")
         elif self._reads and self.session.offers(DIFF_COPY):
             local = attrs.get("contextkey", "context")
             found["context"] = await self._local(local, "[internal] load build context", ignored)
@@ -157,16 +157,16 @@ class Sources:
                 progress.base(base.shown)
         return contexts.patterns(ignore or b"", IGNORE)
 
-    async def _bases(self) -> list[bases.Base]:
+    async def _bases(self) -> list[begins.Base]:
         """The images that the build begins with: it is told that they are looked for."""
         options = asked.options(self.attrs)
         several = options.get("platforms", [])
         words = {name: options[name] for name in ("build_args", "target")}
         words |= {"several": bool(several), "contexts": self._contexts()}
-        every: dict[str, bases.Base] = {}
+        every: dict[str, begins.Base] = {}
         for platform in several or [options.get("platform")]:
             found, reads = await self._api.work.do(
-                bases.look, self._api.engine, self.text, platform=platform, **words
+                begins.look, self._api.engine, self.text, platform=platform, **words
             )
             self._reads |= reads
             for base in found:

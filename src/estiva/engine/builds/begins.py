@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from estiva.builder.fetch import address
 from estiva.builder.fetch.contexts import Contexts
+from estiva.builder.fetch.told import Told
 from estiva.builder.files.tree import Missing
 from estiva.builder.files.url import redacted
 from estiva.builder.files.workspace import Workspace
@@ -120,7 +122,9 @@ class Remote:
             if self._workspace is None:
                 self._workspace = Workspace(self.engine.store.paths)
             request = Request(context=self.place)
-            self._tree = Contexts(request, self.engine.store, self._workspace, self.look).main()
+            self._tree = Contexts(
+                request, self.engine.store, self._workspace, self.look, partial(Told, lambda event: None)
+            ).main()
         return self._tree
 
     def stat(self, path: str) -> os.stat_result:
