@@ -259,7 +259,7 @@ async def main():
             while not task.done():
                 task.cancel()
                 await asyncio.sleep(0 if rng.random() < 0.5 else 0.01)
-            assert task.cancelled(), task.exception()
+            assert task.cancelled(), "".join(traceback.format_exception(task.exception()))
             if number == 40: before = fds()
         print((await shared.exec("ps")).output.count("sleep"), fds() - before < 20, threads() <= 9)  # 2 of the database for each of 8 threads
     others = [each for each in await aio.Engine().containers.list(all=True) if await each.status != "created"]
