@@ -12,6 +12,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from estiva.api import streaming
 from estiva.engine import events
 from estiva.engine.state import locks, lookup
 from estiva.errors import EstivaError
@@ -119,7 +120,6 @@ class Ends:
                 await asyncio.sleep(SENT)
 
     async def _follow(self) -> None:
-        loop = asyncio.get_running_loop()
         filters = {"type": ["container"], "event": ["die", "destroy"]}
         happening = events.happening(self.engine, filters=filters, begun=lambda: None)
         try:
@@ -130,7 +130,7 @@ class Ends:
                         one.hear(event)
                     continue
                 self._begun.set()  # all that was there has been read
-                await _readable(loop, *event)
+                await streaming.readable(*event)
         finally:
             with contextlib.suppress(ValueError):  # a thread is in it: the server ends
                 happening.close()  # type: ignore[attr-defined]
@@ -169,18 +169,3 @@ class Ends:
     def close(self) -> None:
         while self._tasks:
             self._tasks.pop().cancel()
-
-
-async def _readable(loop: asyncio.AbstractEventLoop, fd: int, patience: float) -> None:
-    """Until an fd is readable, or so many seconds."""
-    if fd < 0:
-        await asyncio.sleep(patience)
-        return
-    readable = asyncio.Event()
-    loop.add_reader(fd, readable.set)
-    try:
-        await asyncio.wait_for(readable.wait(), patience)
-    except TimeoutError:
-        pass
-    finally:
-        loop.remove_reader(fd)

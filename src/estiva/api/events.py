@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
@@ -88,25 +87,10 @@ async def _happening(api: Api, task: Any) -> AsyncGenerator[list[dict[str, Any]]
         try:
             yield found
             if wait is not None:
-                await _readable(*wait)
+                await streaming.readable(*wait)
         except BaseException:
             task.close()
             raise
-
-
-async def _readable(fd: int, seconds: float) -> None:
-    """Until an fd is readable, or so many seconds have passed."""
-    if fd < 0:
-        await asyncio.sleep(seconds)
-        return
-    loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
-    loop.add_reader(fd, ready.set)
-    try:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(ready.wait(), seconds + 0.001)
-    finally:
-        loop.remove_reader(fd)
 
 
 ROUTES: tuple[Route, ...] = (("GET", "/events", events),)

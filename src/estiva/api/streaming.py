@@ -44,6 +44,21 @@ async def step(pool: Executor, verb: Callable[[Any], R], task: Generator[Any, No
         raise
 
 
+async def readable(fd: int, seconds: float) -> None:
+    """Until an fd (-1: none) is readable, or so many seconds have passed."""
+    if fd < 0:
+        await asyncio.sleep(seconds)
+        return
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(fd, ready.set)
+    try:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ready.wait(), seconds + 0.001)
+    finally:
+        loop.remove_reader(fd)
+
+
 @contextlib.contextmanager
 def told(request: web.Request, response: web.StreamResponse) -> Iterator[None]:
     """An error before the headers is told as any other; after them nothing can be told but that it broke."""
