@@ -26,7 +26,8 @@ os.environ["LC_ALL"] = "C.UTF-8"
 
 # in the order of what they take, from `./test --durations=0`
 LONG = (
-    "docker_cli snapshots full_disk networks installed health oci_engines kill_images reset reservations settings"
+    "docker_cli compose node_clients many snapshots full_disk networks installed health oci_engines kill_images"
+    " reset reservations settings"
     " program_aio_boxes kill_runs build_cache repair untrusted_next untrusted_network dns_resolver program_aio"
     " mcp_client attach program_ends restart program_types firewall_flushed damaged_alone kill_builds"
     " stopped_writer userns mount_walls layers_random anatomy_page state_permissions registry_roundtrip"

@@ -228,6 +228,16 @@ def test_what_no_package_manager_writes_is_no_package(tmp_path):
     assert found(tmp_path) == ["pkg:pypi/b@1"]
 
 
+def test_a_license_that_is_a_whole_text_hides_no_package(tmp_path):
+    long = "all rights " * 200
+    put(tmp_path, "a.dist-info/METADATA", f"Name: a\nVersion: 1\nLicense-Expression: {long}\n")
+    put(tmp_path, "node_modules/b/package.json", json.dumps({"name": "b", "version": "1", "license": long}))
+    put(tmp_path, "lib/apk/db/installed", f"P:c\nV:1\nA:x86_64\nL:{long}\n\n")
+    assert [word.partition("?")[0] for word in found(tmp_path)] == [
+        "pkg:apk/alpine/c@1", "pkg:npm/b@1", "pkg:pypi/a@1",
+    ]  # fmt: skip
+
+
 def test_a_document_of_spdx(tmp_path):
     put(tmp_path, "a.dist-info/METADATA", "Name: a\nVersion: 1\nLicense-Expression: MIT\n")
     fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)

@@ -90,8 +90,9 @@ class _Reader:
         return data
 
     def count(self, package: Package) -> bool:
-        """Whether it is one: what no package manager would write is none."""
-        texts = package.namespace, package.name, package.version, package.license
+        """Whether it is one: what no package manager would write is none. A license may be a text, and is
+        cut by who reads it."""
+        texts = package.namespace, package.name, package.version
         if len(package.where) > PATH or any(len(text) > LONGEST for text in texts):
             return False
         self.found += 1
@@ -160,7 +161,7 @@ def _apk(root: int, release: dict[str, str], reader: _Reader) -> Iterator[Packag
             elif not line.strip():
                 if name := fields.get("P"):
                     said = (("arch", fields.get("A", "")), ("distro", _distro(release, "alpine")))
-                    version, license = fields.get("V", ""), fields.get("L", "")
+                    version, license = fields.get("V", ""), fields.get("L", "")[:LONGEST]
                     yield Package("apk", release.get("ID") or "alpine", name, version, said, license, where)
                 fields = {}
 
@@ -256,9 +257,8 @@ def _python(text: str, where: str) -> Package | None:
     if not name:
         return None
     plain = name.lower().replace("_", "-")  # as the type "pypi" of a package URL wants it
-    return Package(
-        "pypi", "", plain, fields.get("Version", ""), (), fields.get("License-Expression", ""), where
-    )
+    said = fields.get("License-Expression", "")[:LONGEST]
+    return Package("pypi", "", plain, fields.get("Version", ""), (), said, where)
 
 
 def _npm(text: str, where: str) -> Package | None:
@@ -272,5 +272,5 @@ def _npm(text: str, where: str) -> Package | None:
     if not isinstance(name, str) or not isinstance(version, str) or not name:
         return None
     space, slash, rest = name.partition("/")
-    said = license if isinstance(license, str) else ""
+    said = license[:LONGEST] if isinstance(license, str) else ""
     return Package("npm", space if slash else "", rest if slash else name, version, (), said, where)
