@@ -18,10 +18,10 @@ SECTIONS = (
         "Containers",
         (
             "create", "start", "restart", "kill", "pause", "unpause", "wait", "attach", "rename", "update",
-            "stats", "why", "anatomy", "top", "port", "diff", "commit", "cp", "export",
+            "stats", "why", "anatomy", "top", "port", "diff", "commit", "cp", "export", "compose",
         ),
     ),
-    ("Images", ("bake", "compose", "tag", "history", "save", "load", "import")),
+    ("Images", ("bake", "tag", "history", "save", "load", "import")),
     ("Registries", ("login", "logout", "search")),
     ("Everything", ("inspect", "events", "info", "doctor", "lesson", "mcp", "version", "completion", "man")),
 )  # fmt: skip
@@ -35,8 +35,8 @@ GROUP_SUMMARIES = {
     "healthcheck": "run a container's health check now",
     "network": "networks: ls, create, inspect, rm, prune, connect, disconnect, reload",
     "registry": "serve a registry of your own",
-    "api": "serve the Docker Engine API",
-    "builder": "prune the build cache",
+    "api": "the Docker Engine API: serve, units",
+    "builder": "what builds keep for the next ones: du, prune, rm, export",
     "system": "disk usage, events, clean-up, consistency check, resume, reset",
 }
 NAME_WIDTH = 12

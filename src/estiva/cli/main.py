@@ -32,8 +32,9 @@ def find(words: list[str]) -> tuple[str, tuple[str, str], list[str]]:
         return f"estiva {name}", VERBS[name], rest
     group = GROUPS.get(name)
     if name in LATER:
-        hint = "`estiva build` takes its words; `builder` has du and prune" if name == "buildx" else ""
-        raise errors.Unsupported(f"'{name}' is not supported yet", hint=hint)
+        from estiva.cli import refused
+
+        raise errors.Unsupported(f"'{name}' is not supported yet", hint=refused.LATER.get(name, ""))
     if name in verbs.SWARM:
         raise errors.Unsupported(
             f"'{name}' is not supported: Estiva has no swarm",

@@ -45,6 +45,13 @@ REFUSED = {
 
 VERBS = {"volume update": _SWARM}
 
+# what to do instead of a verb that is not there yet
+LATER = {
+    "buildx": "`estiva build` takes its words; `builder` has du and prune",
+    "checkpoint": "`estiva-oci` has checkpoint and restore",
+    "context": "docker's own client has contexts, and `estiva api serve` answers it",
+}
+
 _SAME = {"builder build": "build", "image build": "build"}
 
 

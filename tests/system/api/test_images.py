@@ -111,7 +111,12 @@ def test_images_travel_in_archives(api: Api) -> None:
     api.docker("import", "-c", "CMD x", "-m", "hello", f"{api.folder}/files.tar", "imported:1")
     shown = json.loads(api.docker("image", "inspect", "imported:1").stdout)[0]
     assert (shown["Config"]["Cmd"], shown["Comment"]) == (["/bin/sh", "-c", "x"], "hello")
-    api.docker("rmi", "one:1", "two:2", "imported:1")
+    api.docker("import", "--platform", "linux/s390x", f"{api.folder}/files.tar", "foreign:1")
+    told = api.docker("create", "--name", "foreign", "foreign:1", "x")
+    assert "WARNING: The requested image's platform (linux/s390x) does not match the detected" in told.stderr
+    assert not api.docker("create", "--name", "own", "imported:1").stderr
+    api.docker("rm", "foreign", "own")
+    api.docker("rmi", "one:1", "two:2", "imported:1", "foreign:1")
 
 
 def test_shapes_are_those_of_the_version(api: Api) -> None:

@@ -125,6 +125,11 @@ def test_global_options_reach_the_engine(verb, tmp_path, monkeypatch):
             1,
             "estiva: 'buildx' is not supported yet\nhint: `estiva build` takes its words",
         ),
+        (
+            ["context", "ls"],
+            1,
+            "estiva: 'context' is not supported yet\nhint: docker's own client has contexts",
+        ),
         (["--nope", "ps"], 125, "estiva: unknown flag: --nope\nhint: see 'estiva --help'\n"),
         (["run", "--nope", "x"], 125, "estiva: unknown flag: --nope\nhint: see 'estiva run --help'\n"),
         (

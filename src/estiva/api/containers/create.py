@@ -83,6 +83,9 @@ def _create(engine: Engine, wanted: Create, name: str, platform: str | None) -> 
     except EstivaError as error:
         error.message = words.capital(words.capability(error.message, wanted.host))
         raise
+    if not platform and (here := engine.store.images.find(ref)) is not None:
+        other = platforms.mismatch(here, ref, None)
+        warnings += [other[0].upper() + other[1:]] if other else []
     return {"Id": made["Id"], "Warnings": [*warnings, *wanted.warnings]}
 
 

@@ -88,7 +88,10 @@ class Unix(Listener):
             self._bind()
         except OSError as error:
             self.close()
-            raise InvalidInput(f"can't listen on {brief(path, 100)}: {reason(error)}") from None
+            raise InvalidInput(
+                f"can't listen on {brief(path, 100)}: {reason(error)}",
+                hint="use sudo" if os.geteuid() else "",
+            ) from None
         except BaseException:
             self.close()
             raise

@@ -11,7 +11,7 @@ import os
 
 from estiva import programs
 from estiva.cmdline.parser import Options, Verb
-from estiva.errors import EngineError, NotFound
+from estiva.errors import EngineError, NotFound, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ OTHERS = ("DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_TLS
 
 
 def compose(context: Context, options: Options) -> int:
+    if os.geteuid():  # rather than what compose says of a server that may not read anything
+        raise Unsupported("containers can only be run by root, yet", hint="use sudo")
     program = find()
     if not program:
         raise NotFound("no compose program is installed", hint=HINT)
@@ -114,6 +116,6 @@ COMPOSE = Verb(
     examples=(
         ("estiva compose up -d", "the services of compose.yaml"),
         ("estiva compose down -v", "and all of them gone"),
-        ("estiva compose help", "its own words"),
+        ("estiva compose up --help", "what compose says of a command of its own; without any, of them all"),
     ),
 )

@@ -128,6 +128,14 @@ def test_nobody_is_there_at_the_start(tmp_path, kind, monkeypatch):
         outlet.Outlet(made).start()
 
 
+def test_a_machine_without_syslog_is_no_command_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(outlet, "DEV_LOG", (str(tmp_path / "nosuch"),))
+    with pytest.raises(
+        Unavailable, match="driver: Unix syslog delivery error$"
+    ):  # docker's client: 125, not 127
+        outlet.Outlet(settings(("unix", "", 0))).start()
+
+
 def test_a_peer_that_goes_and_comes_back(peer, monkeypatch):
     monkeypatch.setattr(outlet, "RETRY", 0.0)
     out = outlet.Outlet(settings(peer.address))

@@ -165,8 +165,10 @@ class Outlet:
                 why = "journald is not enabled on this host"
             else:
                 kind, host, port = self.settings["address"]
-                where = (f"{host}:{port}" if port else host) or "this machine's syslog"
+                where = f"{host}:{port}" if port else host
                 why = f"{kind} {where}: {(error.strerror or str(error)).lower()}"
+                if not where:  # clients of docker's take "no such file" for a command that there isn't: 127
+                    why = "Unix syslog delivery error"
             raise Unavailable(f"failed to initialize logging driver: {why}") from None
 
     def connect(self) -> None:
