@@ -57,7 +57,7 @@ class Stream(asyncio.Protocol):
         self.eof = True
         self._readable.set()
         Hangups.here().watch(self)
-        return True  # the other way goes on
+        return not _spared(self.transport)  # the other way goes on
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -132,6 +132,21 @@ class Stream(asyncio.Protocol):
         """Send what waits, then end the connection."""
         if not self.lost:
             self.transport.close()
+
+
+def _spared(transport: asyncio.Transport) -> bool:
+    """Called at a client's end: whether it speaks TLS. asyncio then shuts both ways down (it calls
+    `_start_shutdown` next), and what a container says from there on would be lost; but docker's client sends
+    its close_notify with the end of its input, and reads on (RFC 8446, 6.1)."""
+    tls = getattr(transport, "_ssl_protocol", None)
+    if tls is None:
+        return False
+
+    def once() -> None:
+        del tls._start_shutdown  # the class's own again
+
+    tls._start_shutdown = once
+    return True
 
 
 class Hangups:

@@ -310,6 +310,13 @@ def dockers_client_over_tls(api, folder, host):
     place = f"host={host},ca={paths['ca']},cert={paths['client']},key={key}"
     api.docker("context", "create", "tls", "--docker", place)
     assert api.docker("--context", "tls", "info", "--format", "{{.OSType}}", env=none).stdout == "linux\n"
+    run = "--context", "tls", "run", "--rm", "--network", "none"
+    for words, typed in (
+        (["sh", "-c", "sleep 0.1; echo told"], None),
+        (["sh", "-c", "cat; echo told"], "typed, "),
+    ):
+        done = api.docker(*run, *(["-i"] if typed else []), IMAGE, *words, env=none, input=typed)
+        assert done.stdout == f"{typed or ''}told\n"  # though the client's end came before it
     for ca, who, words in (
         ("ca", "client", ""),
         ("other", "client", "certificate signed by unknown authority"),
