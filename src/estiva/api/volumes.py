@@ -40,6 +40,8 @@ def _refused(name: str, text: str) -> str:
             '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. '
             "If you intended to pass a host directory, use absolute path"
         )
+    elif text.endswith(" is too short"):
+        text = "volume name is too short, names should be at least two alphanumeric characters"
     return f"create {oneline(name)}: {text.removeprefix(f'volume {name}: ')}" if name else text
 
 

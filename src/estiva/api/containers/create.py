@@ -85,7 +85,7 @@ def _create(engine: Engine, wanted: Create, name: str, platform: str | None) -> 
         raise
     if not platform and (here := engine.store.images.find(ref)) is not None:
         other = platforms.mismatch(here, ref, None)
-        warnings += [other[0].upper() + other[1:]] if other else []
+        warnings += [words.capital(other)] if other else []
     return {"Id": made["Id"], "Warnings": [*warnings, *wanted.warnings]}
 
 

@@ -125,6 +125,7 @@ SENTENCES = tuple(
 # how others begin, and docker's
 BEGINNINGS = {
     "minimum memory": "Minimum memory",
+    "the requested image's": "The requested image's",
     "requested CPUs": "Requested CPUs",
     "memory limit should": "Memory limit should",
     "range of cpus is": "Range of CPUs is",
