@@ -3,13 +3,14 @@ does not have.
 
 A wait that is added while a fork waits already counts for that fork too: os.register_at_fork alone would run
 those only that were there when it began. Ctrl-C waits too: between a lock that a fork has just got and the
-word that it is to be let go, it would stay locked.
+word that it is to be let go, it would stay locked. Of several threads that fork at once one comes after the
+other: what is locked for a fork is let go by that one.
 """
 
 from __future__ import annotations
 
 import os
-from _thread import get_ident
+from _thread import allocate_lock, get_ident
 
 from estiva import held
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _waits: list[Wait] = []
 _done: list[Wait] = []
 _signals: dict[int, held.Signals] = {}  # by thread
+_turn = allocate_lock()  # held by the thread that forks
 
 
 def wait(before: Callable[[], object], parent: Callable[[], object], child: Callable[[], object]) -> None:
@@ -35,19 +37,27 @@ def wait(before: Callable[[], object], parent: Callable[[], object], child: Call
 def _before() -> None:
     signals = _signals[get_ident()] = held.Signals()
     signals.hold()
+    _turn.acquire()
     while left := [each for each in _waits if each not in _done]:
         left[-1][0]()
         _done.append(left[-1])
 
 
 def _parent() -> None:
-    while _done:
-        _done.pop()[1]()
-    _let_go()
+    try:
+        while _done:
+            _done.pop()[1]()
+    finally:
+        _turn.release()
+        _let_go()
 
 
 def _child() -> None:
+    global _turn
+    _turn = allocate_lock()
     _done.clear()
+    for thread in _signals.keys() - {get_ident()}:  # of one that waited for its turn: it is not here
+        _signals.pop(thread).forget()
     for _, _, child in _waits:
         child()
     _let_go()

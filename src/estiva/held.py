@@ -58,6 +58,11 @@ class Signals:
             self._restore()  # another one in the middle of it
             self.look()
 
+    def forget(self) -> None:
+        """End it in a fork that another thread has made: what has come is the parent's to handle."""
+        self._came.clear()
+        self._restore()
+
     def _restore(self) -> None:
         while self._handlers:
             _signal.signal(*self._handlers[-1])

@@ -35,3 +35,39 @@ def test_a_fork_at_any_instruction():
         [sys.executable, "-c", PROGRAM, *folders], capture_output=True, text=True, check=False, timeout=120
     )
     assert (done.stdout, done.returncode) == ("True\n", 0), done.stderr
+
+
+THREADS = """
+import _thread, os, signal, sys, threading, time
+sys.path[:0] = sys.argv[1:2]
+from estiva import atfork
+lock, meeting = _thread.RLock(), threading.Barrier(4)
+def again():
+    global lock
+    lock = _thread.RLock()
+atfork.wait(lambda: lock.acquire(), lambda: lock.release(), again)
+atfork.wait(lambda: time.sleep(0.001), lambda: None, lambda: None)  # others come meanwhile
+ended = []
+def work():
+    meeting.wait()
+    for _ in range(30):
+        child = os.fork()
+        if child == 0:
+            os._exit(3 if signal.getsignal(signal.SIGINT) is signal.default_int_handler else 4)
+        ended.append(os.waitpid(child, 0)[1] >> 8)
+threads = [threading.Thread(target=work, daemon=True) for _ in range(3)]
+for thread in threads:
+    thread.start()
+work()
+for thread in threads:
+    thread.join()
+print(len(ended), set(ended))
+"""
+
+
+def test_several_threads_that_fork_at_once():
+    """Each lets go of what it has locked itself, and its child has no handler of another thread's wait."""
+    source = os.path.join(os.path.dirname(__file__), "../../src")
+    words = [sys.executable, "-W", "ignore", "-c", THREADS, source]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout, done.stderr, done.returncode) == ("120 {3}\n", "", 0), done.stderr

@@ -8,6 +8,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import tarfile
 import time
@@ -306,6 +307,21 @@ def test_version_2_with_its_context_in_another_request_and_cancelled(api: Api) -
         assert api.post("/build/cancel?id=b1")[0] == 200
         assert building.result(60)[1][0]["error"] == "context canceled"
     until(lambda: not sleeping())
+
+
+def test_an_upload_that_breaks_off_is_told_and_is_one_builds(api: Api) -> None:
+    words = "remote=upload-request&buildid=b2"
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(told, api, words) for _ in range(2)]
+        concurrent.futures.wait(both, return_when=concurrent.futures.FIRST_COMPLETED)
+        with socket.socket(socket.AF_UNIX) as one:
+            one.connect(api.socket)
+            head = "POST /build?version=2&buildid=upload-request:b2 HTTP/1.1\r\nHost: d\r\n"
+            one.sendall(f"{head}Content-Length: 99999\r\n\r\nFROM".encode())
+            time.sleep(0.2)  # the server has its head; closed sooner, it would be no upload at all
+        answers = dict(building.result(60) for building in both)
+    assert "another build waits" in answers[409][0]["message"]
+    assert answers[200][-1]["error"] == "the client has not sent all of the build context"
 
 
 def test_version_2_with_a_session(api: Api) -> None:

@@ -336,7 +336,7 @@ def test_the_next_build_fetches_what_has_changed(lab: Lab, web: Web, tmp_path: P
     assert mirrors(lab).remove(name) and not mirrors(lab).kept()
 
 
-@pytest.mark.parametrize("what", ["pack", "HEAD", "shallow", "refs", "all"])
+@pytest.mark.parametrize("what", ["pack", "HEAD", "HEAD/", "shallow", "refs", "all"])
 def test_a_damaged_mirror_is_begun_anew(lab: Lab, served: Daemon, tmp_path: Path, what: str) -> None:
     repo = Repo(tmp_path, "r")
     repo.commit(a="1" * 5000)
@@ -347,6 +347,9 @@ def test_a_damaged_mirror_is_begun_anew(lab: Lab, served: Daemon, tmp_path: Path
         if what == "all" or what in str(path.relative_to(kept)):
             os.chmod(path, 0o600)
             path.write_bytes(b"\0" * 40)
+    if what == "HEAD/":
+        (kept / "HEAD").unlink()
+        (kept / "HEAD").mkdir()
     (kept / "index.lock").touch()
     (kept / "shallow.lock").touch()
     assert lab.names(lab.build("FROM scratch\nCOPY . /\n", context=served.url + "/r"), "/") == ["a", "b"]

@@ -188,6 +188,17 @@ RUN --mount=type=secret,id=absent test ! -e /run/secrets/absent
         lab.build("FROM box\nRUN --mount=type=secret,id=x,required true\n")
 
 
+@pytest.mark.parametrize("what", ["secret,id=s,target=/m", "cache,target=/m"])
+def test_owner_and_mode_of_a_mount_are_what_a_step_was_made_of(lab: Lab, what: str) -> None:
+    """The command sees them (K20)."""
+    seen = []
+    for more in ("uid=3,mode=0440", "uid=4,mode=0440", "uid=4,mode=0400"):
+        line = f"RUN --mount=type={what},{more} busybox stat -c '%u %a' /m > /out"
+        image = lab.build(f"FROM box\n{line}\n", secrets={"s": b"x"})
+        seen.append(lab.read(image, "/out"))
+    assert seen == ["3 440\n", "4 440\n", "4 400\n"]
+
+
 def test_a_secret_is_in_memory_only(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nowhere in the store or run root while it is used; on an older kernel in a file that goes with the step."""
     seen: list[bytes] = []

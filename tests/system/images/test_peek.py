@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from estiva.engine import Engine
 from estiva.engine.builds.caches import Elsewhere
+from estiva.errors import IntegrityError
 from estiva.oci.platform import Platform
 from estiva.oci.reference import Reference
 from estiva.registry.http import minimal
@@ -102,6 +104,30 @@ def test_any_other_answer_is_the_clients_business(proxy, engine, fault):
     with pytest.raises(minimal.Declined):
         looked.open()
     looked.close()
+
+
+def test_an_index_of_indexes_is_refused_by_hand_and_by_the_client(proxy, engine):
+    manifest = sha256(IMAGE.manifest), len(IMAGE.manifest)
+    inner = _index(*manifest, "application/vnd.oci.image.manifest.v1+json")
+    for _ in range(2):
+        outer = _index(sha256(inner), len(inner), "application/vnd.oci.image.index.v1+json")
+        proxy.faults.append(Fault("/manifests/1", "answer_with", outer))
+        proxy.faults.append(Fault("/manifests/sha256", "answer_with", inner))
+    with pytest.raises(minimal.Declined, match="index of indexes"):
+        peek(engine, proxy).open()
+    elsewhere = Elsewhere(engine, None, None)
+    try:
+        opening = elsewhere._client().open(Reference.parse(f"{proxy.address}/app:1"), Platform.host())
+        with pytest.raises(IntegrityError, match="index of indexes"):
+            opening.result()
+    finally:
+        elsewhere.close()
+
+
+def _index(digest, size, kind):
+    platform = {"architecture": Platform.host().architecture, "os": "linux"}
+    manifests = [{"mediaType": kind, "digest": digest, "size": size, "platform": platform}]
+    return json.dumps({"schemaVersion": 2, "manifests": manifests}).encode()
 
 
 @pytest.mark.parametrize("action", ["flip", "cut", "longer", "status"])

@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING
 
 from aiohttp import web
 
-from estiva.errors import InvalidInput
+from estiva.errors import Conflict, InvalidInput, oneline
 
 if TYPE_CHECKING:
     from estiva.api.work import Work
@@ -25,12 +25,16 @@ class Body:
 
     async def into(self, work: Work, file: IO[bytes]) -> None:
         try:
-            while data := await self.content.read(PIECE):
+            while data := await self._piece():
                 await work.long_do(file.write, data)
-        except web.RequestPayloadError as error:
-            raise InvalidInput("the client has not sent all of the build context") from error
         finally:
             self.done.set()
+
+    async def _piece(self) -> bytes:
+        try:
+            return await self.content.read(PIECE)
+        except (web.RequestPayloadError, ConnectionError) as error:
+            raise InvalidInput("the client has not sent all of the build context") from error
 
 
 class Uploads:
@@ -39,17 +43,22 @@ class Uploads:
     def __init__(self) -> None:
         self.bodies: dict[str, asyncio.Future[Body]] = {}
         self.builds: dict[str, asyncio.Task[dict[str, str]]] = {}
+        self._waited: set[str] = set()  # for by builds
 
     def body(self, name: str) -> asyncio.Future[Body]:
         return self.bodies.setdefault(name, asyncio.get_running_loop().create_future())
 
     async def wait(self, name: str) -> Body:
-        """Raises InvalidInput."""
+        """Raises InvalidInput; Conflict where another build waits for it, which would get half of it."""
+        if name in self._waited:
+            raise Conflict(f"another build waits for the build context {oneline(name)[:70]}")
+        self._waited.add(name)
         try:
             return await asyncio.wait_for(asyncio.shield(self.body(name)), PATIENCE)
         except TimeoutError:
             raise InvalidInput("the build context was not uploaded") from None
         finally:
+            self._waited.discard(name)
             self.bodies.pop(name, None)
 
     def cancel(self, name: str) -> None:

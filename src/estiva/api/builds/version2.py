@@ -25,7 +25,7 @@ from estiva.api.buildkit.shared import FRONTEND
 from estiva.api.buildkit.solve import Build
 from estiva.api.buildkit.sources import UPLOADED
 from estiva.api.builds.uploads import PATIENCE, Body
-from estiva.errors import Conflict, EstivaError, InvalidInput, oneline
+from estiva.errors import Conflict, EstivaError, InvalidInput, oneline, reason
 
 if TYPE_CHECKING:
     from estiva.api.app import Api
@@ -169,6 +169,8 @@ async def _end(solving: asyncio.Task[dict[str, str]], quiet: bool) -> dict[str, 
         found = await solving
     except (RpcError, EstivaError) as error:
         message = error.message
+    except OSError as error:  # of the build: its client is to hear of it
+        message = reason(error)
     except asyncio.CancelledError:
         message = "context canceled"
     else:

@@ -128,7 +128,8 @@ class Create:
         for mount in _list(host.get("Mounts"), "HostConfig.Mounts"):
             _check_source(mount)
         if host.get("Isolation") not in (None, "", "default"):
-            raise EngineError(f"Invalid isolation: \"{host['Isolation']}\" - linux only supports 'default'")
+            word = brief(str(host["Isolation"]), 60)
+            raise EngineError(f"Invalid isolation: \"{word}\" - linux only supports 'default'")
         if self.version >= (1, 42) and host.pop("KernelMemory", None):
             self.warnings.append("HostConfig.KernelMemory is ignored since API 1.42")
         log = host.get("LogConfig")

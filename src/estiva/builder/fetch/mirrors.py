@@ -112,8 +112,10 @@ class Mirror:
                 if name.endswith(".lock") or name == "index" or name.startswith("tmp_"):
                     os.unlink(f"{folder}/{name}")
         if self.known:
-            with open(self.path + "/HEAD", "w") as file:
-                file.write("ref: refs/heads/none\n")  # nothing is checked out
+            try:
+                files.atomic_write(self.path + "/HEAD", b"ref: refs/heads/none\n", sync=False)
+            except IsADirectoryError:  # damaged
+                self.clear()
 
     def clear(self) -> None:
         """Begin anew."""

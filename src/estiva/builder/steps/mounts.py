@@ -102,6 +102,8 @@ class Mounts:
                 fields += [mount.source, contents[index]]
             elif index in self.bases:
                 fields += [self.bases[index].path, self.bases[index].content]
+            if (owner := [mount.uid, mount.gid, mount.mode]) != [None, None, None]:
+                fields.append({"owner": owner})  # which the command sees, of secrets, agents and caches
             result.append(fields)
         return result
 

@@ -160,7 +160,7 @@ def find(reader: Reader, name: str) -> Network:
 def _address(network: Network, record: EndpointRecord, wish: str, bits: int, text: str) -> None:
     given, _ = pools.number(text)
     if given != bits:
-        raise InvalidInput(f"invalid {wish} address: {text}")
+        raise InvalidInput(f"invalid {wish} address: {brief(text, 60)}")
     pool = network.pool(bits, text)
     if pool is None:
         raise InvalidInput(
@@ -176,7 +176,7 @@ def _link_local(text: str) -> str:
     bits, value = pools.number(text)
     if (value >> 16 != 0xA9FE) if bits == 32 else (value >> 118 != 0x3FA):
         raise InvalidInput(
-            f"invalid link-local IP address: {text}", hint="one of 169.254.0.0/16 or fe80::/10"
+            f"invalid link-local IP address: {brief(text, 60)}", hint="one of 169.254.0.0/16 or fe80::/10"
         )
     return pools.text(bits, value)
 
@@ -187,7 +187,7 @@ def _name(what: str, text: str) -> None:
     if len(text) > 253 or not all(
         0 < len(label.encode()) <= LABEL and label.isprintable() and " " not in label for label in labels
     ):
-        raise InvalidInput(f"invalid {what} '{text}'", hint="a name as of a host")
+        raise InvalidInput(f"invalid {what} '{brief(text, 60)}'", hint="a name as of a host")
 
 
 def _link(engine: Engine, words: str, network: Network | None) -> list[str]:
@@ -195,7 +195,7 @@ def _link(engine: Engine, words: str, network: Network | None) -> list[str]:
     has it when somebody asks; on the default bridge the container is to be there."""
     container, _, alias = words.partition(":")
     if not container:
-        raise InvalidInput(f"invalid link '{words}'", hint="CONTAINER or CONTAINER:ALIAS")
+        raise InvalidInput(f"invalid link '{brief(words, 60)}'", hint="CONTAINER or CONTAINER:ALIAS")
     from estiva.engine.state import lookup
 
     container = container.removeprefix("/")

@@ -116,7 +116,7 @@ def uts_name(kind: str, name: str) -> None:
         not name.isprintable() or " " in name or name[0] in "#;" or len(name.encode()) > HOSTNAME_LIMIT
     ):
         raise InvalidInput(
-            f'invalid {kind} "{name}"',
+            f'invalid {kind} "{brief(name, 60)}"',
             hint=f"at most {HOSTNAME_LIMIT} bytes, without spaces and control characters",
         )
 

@@ -86,6 +86,8 @@ class Lazy:
         if documents.is_index(document):
             top = await source.document(select(document, platform))
             document = documents.parse_document(top.body, top.media_type)
+            if documents.is_index(document):
+                raise IntegrityError("it is an index of indexes")
         config = document["config"]
         if config["size"] > grammar.CONFIG_LIMIT:
             raise IntegrityError(f"its config is larger than {grammar.CONFIG_LIMIT} bytes")

@@ -53,6 +53,8 @@ class Peek:
             if documents.is_index(document):
                 chosen = select(document, self.platform)
                 document = self._document(chosen["digest"], chosen)
+                if documents.is_index(document):
+                    raise Declined("an index of indexes")
             descriptor = document["config"]
             self.config = documents.parse_config(self._config(descriptor["digest"], descriptor["size"]))
             documents.check_layers(document, self.config)

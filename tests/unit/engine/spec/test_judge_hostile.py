@@ -7,7 +7,7 @@ import copy
 import pytest
 
 from estiva import fastjson
-from estiva.engine.spec import fields, judge, mounts, oci_config, ports, security_opt, userns
+from estiva.engine.spec import endpoints, fields, judge, mounts, oci_config, ports, security_opt, userns
 from estiva.engine.state import record
 from estiva.errors import EstivaError, InvalidInput, Unsupported
 from estiva.oci.rules import EACH, EACH_SAID, NUMBERS, ONLY, Later, check
@@ -169,3 +169,14 @@ def test_what_is_unknown_may_only_be_empty():
             judge.check({"Image": "x", "New": given}, {})
     with pytest.raises(InvalidInput, match="^HostConfig: the name 5 is not a string$"):
         judge.check({"Image": "x"}, {5: "x"})
+
+
+def test_names_in_errors_are_one_line_and_bounded():
+    evil = "a\n\x1b[31mb" + "x" * 3000
+    for judged in (
+        lambda: judge.uts_name("hostname", evil),
+        lambda: endpoints._name("alias", evil),
+    ):
+        with pytest.raises(InvalidInput) as caught:
+            judged()
+        assert caught.value.message.isprintable() and len(caught.value.message) < 200
