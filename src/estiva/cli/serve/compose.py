@@ -98,6 +98,9 @@ def _serve(context: Context, folder: str, parent: int, told: int) -> NoReturn:
 
 
 def _until_told(context: Context, folder: str, told: int) -> None:
+    from estiva.api.listening import library
+
+    library.install()  # before anything loads all of it
     from estiva.api import server
     from estiva.engine import Engine
 

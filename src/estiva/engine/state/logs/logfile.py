@@ -41,8 +41,10 @@ HEAD = b'{"log":"'
 TAIL = b'","stream":"%b",%b"time":"%b"}\n'
 # What a JSON string does not hold as it is; newlines are seen to elsewhere. The backslash goes first.
 _SHORT = {0x5C: b"\\\\", 0x22: b'\\"', 0x08: b"\\b", 0x09: b"\\t", 0x0C: b"\\f", 0x0D: b"\\r"}
-_OTHERS = {byte: b"\\u%04x" % byte for byte in range(0x20) if byte not in (0x0A, *_SHORT)}
+_OTHERS = {byte: b"\\u%04x" % byte for byte in range(0x01, 0x20) if byte not in (0x0A, *_SHORT)}
 _ESCAPES = [(bytes((byte,)), escaped) for byte, escaped in {**_SHORT, **_OTHERS}.items()]
+# Zeros come in numbers, of a disk or a hole: 64 at once, and once the others are looked for no more.
+_ESCAPES += [(bytes(64), b"\\u0000" * 64), (b"\0", b"\\u0000")]
 
 
 class Writer:
