@@ -52,6 +52,7 @@ def serve(
         for word in listen:
             made += sockets.listeners(word, tls, insecure, engine.paths.run_root)
         spawner.files = connections.lift()
+        engine.share_heap()
         asyncio.run(_serve(Api(engine, reaper), made, idle, ready))
     finally:
         for one in made:

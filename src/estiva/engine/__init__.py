@@ -71,6 +71,12 @@ class Engine:
 
         return nullcontext()
 
+    def share_heap(self) -> None:
+        """Have all threads share one heap, in a process that is ours (linux/mallopt.py)."""
+        from estiva.linux import mallopt
+
+        mallopt.share()
+
     def mended(self) -> list[str]:
         """What has been made or fetched again since the last call because it was damaged, a line for each."""
         return self._store.mended() if self._store is not None else []

@@ -32,6 +32,35 @@ def test_freed_memory_is_kept_and_given_back_at_the_end():
     assert after < start + 40, "the pages stayed"
 
 
+HEAPS = f"""
+import sys, threading
+sys.path.insert(0, {str(SOURCE)!r})
+from estiva.linux import mallopt
+
+if sys.argv[1] == "shared":
+    mallopt.share()
+    with mallopt.Kept():  # of a pull, say
+        pass
+done = threading.Barrier(5)
+
+def work():
+    mine = [bytes(5000) for _ in range(100)]
+    done.wait()
+
+for _ in range(4):
+    threading.Thread(target=work).start()
+done.wait()
+ranges = (line.split()[0].split("-") for line in open("/proc/self/maps") if " ---p " in line)
+print(sum(int(end, 16) - int(start, 16) > 50 << 20 for start, end in ranges))
+"""
+
+
+def test_threads_share_one_heap():
+    """Each heap but the first reserves 64 MB of addresses."""
+    said = [subprocess.check_output([sys.executable, "-I", "-c", HEAPS, word]) for word in ("shared", "")]
+    assert int(said[0]) == 0 < int(said[1])
+
+
 def test_another_c_library_has_no_such_settings(monkeypatch):
     class Musl:
         def __getitem__(self, name):
