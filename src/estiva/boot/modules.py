@@ -133,7 +133,7 @@ MODULES = {
         "estiva.store.layers.soundness", "estiva.store.layers.tree", "estiva.store.reserve",
         "estiva.store.schema", "estiva.store.snapshots", "estiva.store.sqlite", "estiva.store.tar",
         "estiva.store.tar.entry", "estiva.store.tar.records", "estiva.store.tar.scanner",
-        "estiva.store.tar.writer", "estiva.timestamps", "estiva.waiting",
+        "estiva.store.tar.writer", "estiva.timestamps",
     ),
     "estiva-oci": (
         "estiva.boot.packages", "estiva.cmdline", "estiva.cmdline.hidden", "estiva.cmdline.parser",
