@@ -10,13 +10,13 @@ that nobody gets from here what the server would not give. What a server sends i
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 
 from estiva import files
+from estiva.builder.files import folders
 from estiva.errors import oneline
 
 LARGEST = 4 << 30  # bytes of one mirror
@@ -40,7 +40,7 @@ class Mirrors:
         key = sha256("\0".join(names).encode("utf-8", "surrogateescape")).hexdigest()
         path = f"{self.folder}/{key}"
         while True:
-            fd = _hold(path)
+            fd = folders.hold(path)
             if fd >= 0:
                 return Mirror(path, fd, about)
             if not wait:
@@ -50,7 +50,7 @@ class Mirrors:
 
     def prune(self, age: float = 0) -> None:
         """Remove those that were not used for so many seconds."""
-        files.sweep(self.folder, lambda name: _age(f"{self.folder}/{name}") >= age)
+        files.sweep(self.folder, lambda name: folders.age(f"{self.folder}/{name}") >= age)
 
     def remove(self, name: str) -> bool:
         """False if a build has it."""
@@ -122,36 +122,6 @@ class Mirror:
         if self.path:
             files.remove_tree(self.path)
             os.mkdir(self.path, 0o700)
-
-
-def _hold(path: str) -> int:
-    """The fd that holds a mirror's folder, which is made; -1 where somebody else has it."""
-    while True:
-        try:
-            os.mkdir(path, 0o700)
-        except FileExistsError:
-            pass
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
-            continue
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(fd), os.stat(path)):
-                return fd
-        except BlockingIOError:
-            os.close(fd)
-            return -1
-        except FileNotFoundError:  # it was just removed
-            pass
-        os.close(fd)
-
-
-def _age(path: str) -> float:
-    try:
-        return time.time() - os.stat(path, follow_symlinks=False).st_mtime
-    except FileNotFoundError:
-        return 0
 
 
 def _about(path: str) -> str:

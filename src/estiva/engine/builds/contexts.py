@@ -6,14 +6,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import time
 from hashlib import sha256
 from typing import IO, TYPE_CHECKING
 
 from estiva import files
-from estiva.builder.files import untar
+from estiva.builder.files import folders, untar
 from estiva.builder.frontend import parser
 from estiva.files import new_directory
 
@@ -35,8 +33,10 @@ class Folder:
         self.once = False
         name = sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
         self.path = f"{base}/{name}"
-        self._fd = _hold(self.path) if key else -1
-        if self._fd < 0:
+        self._fd = folders.hold(self.path) if key else -1
+        if self._fd >= 0:
+            os.utime(self._fd)
+        else:
             self.once = True
             self._fd, self.path = new_directory(base, ONCE)
 
@@ -70,7 +70,7 @@ def place(engine: Engine) -> str:
 def prune(engine: Engine, age: float = 0) -> None:
     """Remove the folders that were not used for so many seconds, and what killed builds have left."""
     base = place(engine)
-    files.sweep(base, lambda name: name.endswith(ONCE) or _age(f"{base}/{name}") >= age)
+    files.sweep(base, lambda name: name.endswith(ONCE) or folders.age(f"{base}/{name}") >= age)
 
 
 def kept(engine: Engine) -> list[tuple[str, int, float, bool]]:
@@ -94,37 +94,6 @@ def kept(engine: Engine) -> list[tuple[str, int, float, bool]]:
 def remove(engine: Engine, name: str) -> bool:
     """False if a build has it."""
     return bool(files.sweep(place(engine), lambda each: each == name))
-
-
-def _age(path: str) -> float:
-    try:
-        return time.time() - os.stat(path, follow_symlinks=False).st_mtime
-    except FileNotFoundError:
-        return 0
-
-
-def _hold(path: str) -> int:
-    """The fd that holds the folder, which is made; -1 where another build has it."""
-    while True:
-        try:
-            os.mkdir(path, 0o700)
-        except FileExistsError:
-            pass
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
-            continue
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(fd), os.stat(path)):
-                os.utime(fd)
-                return fd
-        except BlockingIOError:
-            os.close(fd)
-            return -1
-        except FileNotFoundError:
-            pass
-        os.close(fd)
 
 
 def read(folder: str, name: str) -> bytes | None:
