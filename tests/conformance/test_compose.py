@@ -94,6 +94,7 @@ class Peer:
             "DOCKER_HOST": f"unix://{engine.socket}",
             "DOCKER_CONFIG": self.home,
             "HOME": self.home,
+            "TMPDIR": self.home,  # compose leaves folders there
             "LC_ALL": "C.UTF-8",
         }
         with open(busybox_tar(), "rb") as tar:
