@@ -100,9 +100,9 @@ class Expander:
             if char == stop:
                 return pieces
             if char == "'":
-                pieces.append((scan.through("'"), False))
+                pieces.append((self._quoted(char, scan.through(char)), False))
             elif char == '"':
-                pieces.append((self._double_quoted(scan, raw), False))
+                pieces.append((self._quoted(char, self._double_quoted(scan, raw)), False))
             elif char == "$":
                 pieces.append((self._dollar(scan), True))
             elif char == self.escape:
@@ -114,6 +114,10 @@ class Expander:
         if stop:
             raise _Syntax(f"missing {stop!r}")
         return pieces
+
+    def _quoted(self, quote: str, text: str) -> str:
+        """What stays of a text in quotes."""
+        return text
 
     def _double_quoted(self, scan: _Scan, raw: bool) -> str:
         out = ""
